@@ -1,0 +1,171 @@
+"""Into a trace and out of it: arrays of the arguments become traced, results become plain again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bpgpu import tree as trees
+from bpgpu.autodiff.array import Array, raw
+from bpgpu.autodiff.dtypes import is_floating, kind
+from bpgpu.autodiff.namespace import Namespace, traced_namespace, traced_over
+from bpgpu.autodiff.rule import library_name, plain_namespace
+from bpgpu.autodiff.tape import Tape
+from bpgpu.backend import backend_of, default_namespace
+from bpgpu.errors import DeviceError, DtypeError, LibraryError, TreeError
+
+
+class Call:
+    """The arguments of one call of a transformed function, for error messages: `argument 1 ('y')`."""
+
+    def __init__(self, name: str, f: Callable[..., Any]) -> None:
+        self.name, self.f = name, f
+
+    def where(self, position: int | str, path: str = "") -> str:
+        label = repr(position) if isinstance(position, str) else self._label(position)
+        place = f", at '{path}'" if path else ""
+        return f"{self.name}: argument {label}{place}"
+
+    def _label(self, position: int) -> str:
+        try:
+            names = [p.name for p in inspect.signature(self.f).parameters.values()]
+            return f"{position} ('{names[position]}')"
+        except (TypeError, ValueError, IndexError):
+            return str(position)
+
+
+def is_number(x: Any) -> bool:
+    """True for the Python numbers that can be differentiated."""
+    return type(x) is float or type(x) is complex
+
+
+def is_input(x: Any) -> bool:
+    """True for a leaf of a differentiated argument."""
+    return trees.is_array(x) or is_number(x)
+
+
+def find_namespace(trees_: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
+    """The traced namespace for these arguments: that of their first floating array, else of any array."""
+    found = None
+    for leaf in (leaf for tree in (*trees_, *rest) for leaf in trees.leaves(tree)):
+        if is_floating(leaf):
+            return traced_namespace(leaf)
+        found = leaf if found is None else found
+    return traced_over(default_namespace()) if found is None else traced_namespace(found)
+
+
+class Inputs:
+    """The differentiated arguments of one call, lifted onto a tape.
+
+    The place of each leaf on the tape is remembered, not its traced array: the function may bind that handle to
+    another value.
+    """
+
+    def __init__(self, tape: Tape, call: Call) -> None:
+        self.tape, self.call = tape, call
+        self.leaves: list[Any] = []
+
+    def lift(self, position: int, tree: Any) -> Any:
+        """The tree with traced arrays in place of its leaves."""
+        if trees.container(tree) is None:
+            return self._lift_leaf(position, "", tree, alone=True)
+        seen: dict[int, str] = {}
+        paths = iter([path for path, _ in trees.items(tree, is_input)])
+
+        def one(leaf: Any) -> Array:
+            path = next(paths)
+            if not is_number(leaf) and seen.setdefault(id(leaf), path) != path:
+                raise TreeError(
+                    f"{self.call.where(position, path)}: the same array stands at '{seen[id(leaf)]}' too, so that its "
+                    "gradient has no one place. Pass it once, or copy it"
+                )
+            return self._lift_leaf(position, path, leaf, alone=False)
+
+        return trees.map(one, tree, leaf=is_input)
+
+    def _lift_leaf(self, position: int, path: str, leaf: Any, *, alone: bool) -> Array:
+        call, namespace = self.call, self.tape.namespace
+        if is_number(leaf):
+            leaf = namespace.xp.asarray(leaf)
+        elif not trees.is_array(leaf):
+            raise DtypeError(
+                f"{call.where(position, path)}: expected a floating array to differentiate, got "
+                f"{type(leaf).__name__} {leaf!r}" + _remedy(leaf)
+            )
+        if kind(leaf.dtype) == "other":
+            raise DtypeError(
+                f"{call.where(position, path)}: a gradient needs a floating array, got dtype {leaf.dtype}. Cast it "
+                "first (xp.astype(x, xp.float32)), or pass it as an argument that is not differentiated (argnums)"
+            )
+        check_same(call, position, path, leaf, namespace)
+        if self.tape.nested and type(leaf) is not Array:
+            leaf = Array(leaf)
+        self.leaves.append(leaf)
+        return Array(leaf, self.tape, self.tape.input())
+
+
+def _remedy(leaf: Any) -> str:
+    if isinstance(leaf, int):
+        return f"; write {leaf}.0"
+    return "; pass an array, a float, or a tree of them"
+
+
+def check_same(
+    call: Call, position: int | str, path: str, leaf: Any, namespace: Namespace
+) -> None:
+    """Raise unless a leaf is of the library that is traced."""
+    plain = raw(leaf)
+    xp = plain_namespace(plain)
+    if xp is not namespace.xp:
+        raise LibraryError(
+            f"{call.where(position, path)} is an array of {library_name(xp)}, but the differentiated arrays are of "
+            f"{library_name(namespace.xp)}. Convert it first: bpgpu.to_numpy(x), or bpgpu.to_device(x, device)"
+        )
+
+
+def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namespace) -> Any:
+    """The tree with its plain arrays as constants of the traced namespace."""
+    if type(tree) is Array:
+        return tree
+    if trees.container(tree) is None:
+        if not trees.is_array(tree):
+            return tree
+        check_same(call, position, "", tree, namespace)
+        return Array(tree)
+    paths = iter([path for path, _ in trees.items(tree)])
+
+    def one(leaf: Any) -> Array:
+        path = next(paths)
+        if type(leaf) is Array:
+            return leaf
+        check_same(call, position, path, leaf, namespace)
+        return Array(leaf)
+
+    return trees.map(one, tree)
+
+
+def check_devices(call: Call, leaves: Sequence[Any], namespace: Namespace) -> None:
+    """Raise unless all arrays are on one device."""
+    backend = backend_of(namespace.xp)
+    if backend.one_device:
+        return
+    devices = {str(backend.device_of(raw(x))) for x in leaves}
+    if len(devices) > 1:
+        raise DeviceError(
+            f"{call.name}: the arguments are on different devices: {', '.join(sorted(devices))}. Move them to one "
+            "first, with bpgpu.to_device(tree, device)"
+        )
+
+
+def lower(tape: Tape, tree: Any) -> Any:
+    """Results of a trace as the caller sees them: the values under this tape's arrays."""
+
+    def one(x: Any) -> Any:
+        if type(x) is not Array:
+            return x
+        if x.tape is tape:
+            return x.value
+        return x.value if x.tape is None and not tape.nested else x
+
+    return trees.map(one, tree)

@@ -1,0 +1,84 @@
+"""The operators of the traced array, from the rules of the same names."""
+
+from __future__ import annotations
+
+import operator as symbols
+from collections.abc import Callable
+from typing import Any
+
+from bpgpu.autodiff.array import Array, raw
+from bpgpu.autodiff.rule import SCALARS, Elementwise, is_operand, setting_key
+from bpgpu.autodiff.rules import OPERATORS, RULES
+
+_DIFFERENTIABLE = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "pow": "pow",
+    "matmul": "matmul",
+    "mod": "remainder",
+    "floordiv": "floor_divide",
+}
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_BITWISE = ("and", "or", "xor", "lshift", "rshift")
+
+
+def _reflected(op: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: op(b, a)
+
+
+def _constant(symbol: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """An operator whose result carries no gradient."""
+
+    def op(a: Any, b: Any) -> Any:
+        if type(b) is not Array and type(b) not in SCALARS and not is_operand(b):
+            return NotImplemented
+        return Array(symbol(raw(a), raw(b)))
+
+    return op
+
+
+def _getitem(x: Array, key: Any) -> Any:
+    key = setting_key(key)
+    if x.tape is None:
+        return Array(x.value[key])
+    return RULES["getitem"](x, key)
+
+
+def _setitem(x: Array, key: Any, value: Any) -> None:
+    """Bind the handle to a new value; arrays made from it earlier keep the old one."""
+    new = RULES["setitem"](x, value, setting_key(key))
+    x.value, x.tape, x.index = new.value, new.tape, new.index
+
+
+def _unary(name: str, symbol: Callable[[Any], Any]) -> Callable[[Array], Any]:
+    rule = RULES[name]
+    record = rule.record if isinstance(rule, Elementwise) else rule
+    return lambda x: record(x) if x.tape is not None else Array(symbol(x.value))
+
+
+def attach() -> None:
+    """Give `Array` its operators."""
+    for dunder, name in _DIFFERENTIABLE.items():
+        op = OPERATORS[name]
+        setattr(Array, f"__{dunder}__", op)
+        setattr(Array, f"__r{dunder}__", _reflected(op))
+    for dunder in _COMPARISONS:
+        setattr(Array, f"__{dunder}__", _constant(getattr(symbols, f"__{dunder}__")))
+    for dunder in _BITWISE:
+        op = _constant(getattr(symbols, f"__{dunder}__"))
+        setattr(Array, f"__{dunder}__", op)
+        setattr(Array, f"__r{dunder}__", _reflected(op))
+    for dunder, name, symbol in (
+        ("neg", "negative", symbols.neg),
+        ("pos", "positive", symbols.pos),
+        ("abs", "abs", abs),
+    ):
+        setattr(Array, f"__{dunder}__", _unary(name, symbol))
+    Array.__invert__ = lambda x: Array(~raw(x))  # type: ignore[attr-defined]
+    Array.__getitem__ = _getitem  # type: ignore[attr-defined]
+    Array.__setitem__ = _setitem  # type: ignore[attr-defined]
+
+
+attach()

@@ -1,0 +1,1 @@
+"""Derivatives of searching and sorting."""

@@ -1,0 +1,264 @@
+"""The transformations: from a function to its value and gradient, its pullback, its pushforward."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from bpgpu import tree as trees
+from bpgpu.autodiff.array import Array
+from bpgpu.autodiff.dtypes import kind
+from bpgpu.autodiff.lift import (
+    Call,
+    Inputs,
+    check_devices,
+    find_namespace,
+    is_input,
+    lift_constants,
+    lower,
+)
+from bpgpu.autodiff.tape import Tape, backward, here
+from bpgpu.errors import DtypeError, NotDifferentiableError, ShapeError, TreeError
+
+Argnums = int | tuple[int, ...]
+
+
+def value_and_grad(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that gives the value of `f` and its gradient.
+
+    `value, gradient = value_and_grad(f)(*args)` with `gradient = d value / d args[argnums]`, by reverse mode: one run
+    forward, one back, whatever the number of parameters.
+
+    *Parameters*
+    `f`: a function written to the Array API that returns a real scalar (shape `()`). Arguments are trees of
+    arrays: dicts, lists, tuples, named tuples, dataclasses.
+    `argnums`: which positional arguments to differentiate; with a tuple, the gradient is a tuple.
+    `has_aux`: `f` returns `(value, aux)`, and so does the new function: `((value, aux), gradient)`.
+
+    The gradient has the structure, shapes and dtypes of the argument. A leaf on which the value does not depend gets
+    zeros; a result that depends on none of them is an error.
+
+    *Raises* `ShapeError` for a result that is no scalar, `DtypeError` for an argument that is not floating,
+    `LibraryError` and `DeviceError` for arrays that do not belong together, `NotDifferentiableError` where the
+    gradient cannot pass.
+
+    *Notes* For complex arguments the gradient follows torch's convention: `z -= lr * gradient` descends.
+
+    >>> import numpy as np
+    >>> value_and_grad(lambda x: x @ x)(np.asarray([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+    name = "value_and_grad"
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call = Call(name, f)
+        positions = _positions(call, argnums, len(args))
+        namespace = find_namespace([args[p] for p in positions], args)
+        tape = Tape(namespace)
+        try:
+            inputs = Inputs(tape, call)
+            lifted = _lift(call, inputs, positions, args)
+            constants = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
+            out = f(*lifted, **constants)
+        finally:
+            tape.close()
+        loss, aux = _split(call, out) if has_aux else (out, None)
+        _check_loss(call, loss, tape)
+        value = loss.value
+        grads: list[Any] = [None] * len(tape.nodes)
+        grads[loss.index] = tape.xp.ones_like(value)
+        if has_aux:
+            value = (value, lower(tape, aux))
+        del lifted, constants, out, loss, aux  # what only the function held is freed as the walk goes back
+        grads = backward(tape.nodes, grads, len(inputs.leaves))
+        found = [
+            tape.xp.zeros_like(x) if g is None else g
+            for x, g in zip(inputs.leaves, grads, strict=True)
+        ]
+        if not tape.nested:
+            found = namespace.backend.own(found, [])
+        stream = iter(found)
+        gradient = tuple(_like(args[p], stream) for p in positions)
+        return value, gradient if isinstance(argnums, tuple) else gradient[0]
+
+    return run
+
+
+def grad(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that gives the gradient of `f`; see `value_and_grad`.
+
+    With `has_aux` it gives `(gradient, aux)`.
+
+    >>> import numpy as np
+    >>> grad(lambda x: x**3)(np.asarray(2.0))
+    np.float64(12.0)
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return run
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The value of `f` and its pullback: `out, pull = vjp(f, *primals)`.
+
+    `pull(ct)` takes a cotangent of the structure of `out` to a tuple of cotangents, one for each primal:
+    `ct * J` for the Jacobian `J` of `f`. It may be called again, with other cotangents, and be differentiated with respect to
+    `ct` (`f` then runs once more).
+
+    *Raises* `TreeError` for a cotangent of another structure or shape than the output.
+
+    >>> import numpy as np
+    >>> out, pull = vjp(lambda x: x * x, np.asarray([1.0, 2.0]))
+    >>> pull(np.asarray([1.0, 10.0]))
+    (array([ 2., 40.]),)
+    """
+    call = Call("vjp", f)
+    pullback = Pullback(call, f, primals, nested=False)
+    return pullback.out, pullback
+
+
+class Pullback:
+    """A recorded function that can be walked back as often as asked.
+
+    `nested` records it so that the walk back can be differentiated too; inside another trace it always is.
+    """
+
+    def __init__(
+        self, call: Call, f: Callable[..., Any], primals: tuple[Any, ...], *, nested: bool
+    ) -> None:
+        self.call, self.f, self.primals = call, f, primals
+        self.namespace = find_namespace(primals)
+        self.tape = tape = Tape(self.namespace, nested=nested)
+        try:
+            self.inputs = Inputs(tape, call)
+            out = f(*_lift(call, self.inputs, range(len(primals)), primals))
+        finally:
+            tape.close()
+        self.results = trees.leaves(out)  # where each output stands on the tape
+        self.out = lower(tape, out)
+
+    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+        cts = self._cotangents(cotangent)
+        if not self.tape.nested and any(type(ct) is Array for ct in cts):
+            return self._differentiable()(cotangent)
+        tape = self.tape
+        grads: list[Any] = [None] * len(tape.nodes)
+        for y, ct in zip(self.results, cts, strict=True):
+            if type(y) is Array and y.tape is tape and ct is not None:
+                if tape.nested and type(ct) is not Array:
+                    ct = Array(ct)
+                old = grads[y.index]
+                grads[y.index] = ct if old is None else old + ct
+        grads = backward(tape.nodes, grads, len(self.inputs.leaves), keep=True)
+        found = [
+            tape.xp.zeros_like(x) if g is None else g
+            for x, g in zip(self.inputs.leaves, grads, strict=True)
+        ]
+        if not tape.nested:
+            found = self.namespace.backend.own(found, [ct for ct in cts if ct is not None])
+        elif here.tape is None:
+            found = [g.value if g.tape is None else g for g in found]
+        stream = iter(found)
+        return tuple(_like(p, stream) for p in self.primals)
+
+    def _differentiable(self) -> Pullback:
+        return Pullback(self.call, self.f, self.primals, nested=True)
+
+    def _cotangents(self, cotangent: Any) -> list[Any]:
+        """The leaves of the cotangent, checked against the output."""
+        cts = trees.leaves(cotangent, is_input)
+        outs = trees.leaves(self.out, is_input)
+        if len(cts) != len(outs):
+            raise TreeError(
+                f"vjp: the cotangent has {len(cts)} arrays, the output has {len(outs)}; pass a tree like the output"
+            )
+        found = []
+        for ct, y in zip(cts, outs, strict=True):
+            if not trees.is_array(ct):
+                ct = self.namespace.xp.asarray(ct, dtype=y.dtype)
+            if ct.shape != y.shape:
+                raise ShapeError(
+                    f"vjp: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be equal"
+                )
+            found.append(ct)
+        return found
+
+
+# ---- the steps in common
+
+
+def _positions(call: Call, argnums: Argnums, count: int) -> tuple[int, ...]:
+    """`argnums` as a tuple of positions, counted from 0."""
+    given = argnums if isinstance(argnums, tuple) else (argnums,)
+    for n in given:
+        if not -count <= n < count:
+            raise ValueError(
+                f"{call.name}: argnums names argument {n}, but the call has {count} positional arguments; pass it by "
+                "position, not by keyword"
+            )
+    return tuple(n % count for n in given)
+
+
+def _lift(call: Call, inputs: Inputs, positions: Any, args: tuple[Any, ...]) -> list[Any]:
+    """The arguments as the function gets them: differentiated ones traced, arrays of the others constants."""
+    lifted = list(args)
+    for p in positions:
+        lifted[p] = inputs.lift(p, args[p])
+    if not inputs.leaves:
+        raise DtypeError(
+            f"{call.where(positions[0]) if positions else call.name}: there is no array in it to differentiate"
+        )
+    namespace = inputs.tape.namespace
+    for p, arg in enumerate(args):
+        if p not in positions:
+            lifted[p] = lift_constants(call, p, arg, namespace)
+    if not namespace.backend.one_device:
+        check_devices(call, trees.leaves(lifted), namespace)
+    return lifted
+
+
+def _split(call: Call, out: Any) -> tuple[Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TreeError(
+            f"{call.name}: with has_aux=True the function must return a pair (value, aux), got {type(out).__name__}"
+        )
+    return out
+
+
+def _check_loss(call: Call, loss: Any, tape: Tape) -> None:
+    """Raise unless the result is a real scalar on this tape."""
+    if type(loss) is Array and loss.shape != ():
+        raise ShapeError(
+            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it (xp.sum, xp.mean), or "
+            "use vjp or jacobian for functions with several outputs"
+        )
+    if type(loss) is not Array or loss.tape is not tape:
+        raise NotDifferentiableError(
+            f"{call.name}: the result does not depend on the differentiated arguments, got "
+            f"{type(loss).__name__}. The gradient was cut on the way: by stop_gradient, by a comparison or an integer, or "
+            "by a conversion to another library; or another argument was meant (argnums)"
+        )
+    if kind(loss.dtype) == "complex":
+        raise DtypeError(
+            f"{call.name}: the function must return a real scalar, got dtype {loss.dtype}. Take xp.real(z) or "
+            "xp.abs(z), or use vjp"
+        )
+
+
+def _like(tree: Any, stream: Any) -> Any:
+    """A tree of the same structure with the next gradients as leaves, and `None` beside them."""
+    how = trees.container(tree)
+    if how is None:
+        return next(stream) if is_input(tree) else None
+    return how.rebuild(tree, [_like(v, stream) for _, v in how.children(tree)])

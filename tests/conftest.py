@@ -1,0 +1,35 @@
+"""Fixtures for all tests: one `xp` over every array library at hand."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read once, when SciPy is first imported
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+import pytest
+
+LIBRARIES = {
+    "numpy": "array_api_compat.numpy",
+    "strict": "array_api_strict",
+    "torch": "array_api_compat.torch",
+    "cupy": "array_api_compat.cupy",
+}
+
+
+def load(name: str) -> Any:
+    """The namespace of a library, or skip the test with the reason."""
+    module = pytest.importorskip(LIBRARIES[name], reason=f"{name} is not installed")
+    if name == "cupy" and not importlib.import_module("cupy").is_available():
+        pytest.skip("CuPy is installed, but there is no CUDA device")
+    return module
+
+
+@pytest.fixture(
+    params=["numpy", "strict", "torch", pytest.param("cupy", marks=pytest.mark.gpu)]
+)
+def xp(request: pytest.FixtureRequest) -> Any:
+    """The namespace of each array library in turn."""
+    return load(request.param)
