@@ -41,5 +41,9 @@ class TreeError(BpgpuError, ValueError):
     """Two trees that should have the same structure differ, or one array stands at two places."""
 
 
+class GradientError(BpgpuError, ValueError):
+    """A gradient check found a gradient that is wrong."""
+
+
 class NonFiniteError(BpgpuError, ValueError):
     """A value that should be finite is NaN or infinite."""

@@ -11,7 +11,7 @@ from bpgpu.autodiff.array import Array, raw
 from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.autodiff.namespace import Namespace, traced_namespace, traced_over
 from bpgpu.autodiff.rule import library_name, plain_namespace
-from bpgpu.autodiff.tape import Tape
+from bpgpu.autodiff.tape import Tape, here
 from bpgpu.backend import backend_of, default_namespace
 from bpgpu.errors import DeviceError, DtypeError, LibraryError, TreeError
 
@@ -159,13 +159,14 @@ def check_devices(call: Call, leaves: Sequence[Any], namespace: Namespace) -> No
 
 
 def lower(tape: Tape, tree: Any) -> Any:
-    """Results of a trace as the caller sees them: the values under this tape's arrays."""
+    """Results of a closed trace as the caller sees them: the values under this tape's arrays.
+
+    Constants are plain arrays again once no other trace is open.
+    """
 
     def one(x: Any) -> Any:
-        if type(x) is not Array:
-            return x
-        if x.tape is tape:
-            return x.value
-        return x.value if x.tape is None and not tape.nested else x
+        if type(x) is Array and x.tape is tape:
+            x = x.value
+        return x.value if type(x) is Array and x.tape is None and here.tape is None else x
 
     return trees.map(one, tree)

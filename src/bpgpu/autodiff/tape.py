@@ -56,6 +56,11 @@ class Tape:
         here.tape = self.parent
         self.open = False
 
+    def reopen(self) -> None:
+        """Continue the trace on the way back, to record once more what a checkpoint cut out."""
+        here.tape = self
+        self.open = True
+
     def input(self) -> int:
         """Reserve the place of one more input; its index."""
         self.nodes.append(())
@@ -120,26 +125,84 @@ class Outputs:
         return [(parent, pull(gs)) for parent, pull in self.node]
 
 
-def backward(nodes: list[Any], grads: list[Any], inputs: int, *, keep: bool = False) -> list[Any]:
-    """Walk the tape in reverse and return the gradients of the first `inputs` nodes.
+class Checkpoint:
+    """A stretch of the tape that was cut out after the forward pass, and is recorded again on the way back.
 
-    `grads[i]` starts as the gradient of array `i`, `None` for zero. Unless `keep`, each node is dropped as soon as it
-    has been used, which frees what it saved: the memory shrinks as the walk goes on.
+    `run` repeats the stretch on the tape as it stands and returns its results. The `count` slots after the node collect
+    the gradients of those results.
     """
-    for i in range(len(nodes) - 1, inputs - 1, -1):
-        node = nodes[i] if keep else nodes.pop()
-        if type(node) is tuple:
-            g = grads[i]
-            if g is None:
-                continue
-            grads[i] = None
-            for parent, pull in node:
-                gp = g if pull is None else pull(g)
-                old = grads[parent]
-                grads[parent] = gp if old is None else old + gp
-        elif node is not None:
-            for parent, gp in node.spread(grads, i):
-                if gp is not None:
+
+    __slots__ = ("count", "run")
+
+    def __init__(self, run: Callable[[], list[Any]], count: int) -> None:
+        self.run, self.count = run, count
+
+    def unfold(self, tape: Tape, grads: list[Any], i: int) -> None:
+        """Put the stretch back at the end of the tape, with the gradients of its results in place."""
+        gs = grads[i + 1 : i + 1 + self.count]
+        del grads[i:]
+        if all(g is None for g in gs):
+            return
+        tape.reopen()
+        try:
+            results = self.run()
+        finally:
+            tape.close()
+        grads.extend([None] * (len(tape.nodes) - i))
+        for result, g in zip(results, gs, strict=True):
+            if g is not None:
+                add_to(grads, result.index, g)
+
+
+class _Dropped:
+    """What stands for the nodes that a checkpoint cut out: no gradient may arrive here."""
+
+    def spread(self, grads: list[Any], i: int) -> Iterable[tuple[int, Any]]:
+        if grads[i] is not None:
+            raise TraceError(
+                "a gradient reached an array that was made inside bpgpu.checkpoint(f) and used outside of it. Return it "
+                "from f"
+            )
+        return ()
+
+
+DROPPED = _Dropped()
+
+
+def add_to(grads: list[Any], i: int, g: Any) -> None:
+    """Add a gradient to what has arrived at place `i` so far."""
+    old = grads[i]
+    grads[i] = g if old is None else old + g
+
+
+def backward(tape: Tape, grads: list[Any], inputs: int, *, keep: bool = False) -> list[Any]:
+    """Walk the tape in reverse and return the gradients of its first `inputs` nodes.
+
+    `grads[i]` starts as the gradient of array `i`, `None` for zero. Each node is dropped as soon as it has been used,
+    which frees what it saved: the memory shrinks as the walk goes on. With `keep` the tape survives for another walk.
+    """
+    kept = tape.nodes
+    nodes = tape.nodes = list(kept) if keep else kept
+    try:
+        while len(nodes) > inputs:
+            node = nodes.pop()
+            i = len(nodes)
+            if type(node) is tuple:
+                g = grads[i]
+                if g is None:
+                    continue
+                grads[i] = None
+                for parent, pull in node:
+                    gp = g if pull is None else pull(g)
                     old = grads[parent]
                     grads[parent] = gp if old is None else old + gp
+            elif type(node) is Checkpoint:
+                node.unfold(tape, grads, i)
+            elif node is not None:
+                for parent, gp in node.spread(grads, i):
+                    if gp is not None:
+                        add_to(grads, parent, gp)
+    finally:
+        if keep:
+            tape.nodes = kept
     return grads[:inputs]

@@ -18,7 +18,7 @@ from bpgpu.autodiff.lift import (
     lift_constants,
     lower,
 )
-from bpgpu.autodiff.tape import Tape, backward, here
+from bpgpu.autodiff.tape import Tape, add_to, backward, here
 from bpgpu.errors import DtypeError, NotDifferentiableError, ShapeError, TreeError
 
 Argnums = int | tuple[int, ...]
@@ -74,7 +74,7 @@ def value_and_grad(
         if has_aux:
             value = (value, lower(tape, aux))
         del lifted, constants, out, loss, aux  # what only the function held is freed as the walk goes back
-        grads = backward(tape.nodes, grads, len(inputs.leaves))
+        grads = backward(tape, grads, len(inputs.leaves))
         found = [
             tape.xp.zeros_like(x) if g is None else g
             for x, g in zip(inputs.leaves, grads, strict=True)
@@ -145,22 +145,27 @@ class Pullback:
             out = f(*_lift(call, self.inputs, range(len(primals)), primals))
         finally:
             tape.close()
-        self.results = trees.leaves(out)  # where each output stands on the tape
+        self.results = trees.leaves(out, is_input)  # where each output stands on the tape
         self.out = lower(tape, out)
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
-        cts = self._cotangents(cotangent)
-        if not self.tape.nested and any(type(ct) is Array for ct in cts):
-            return self._differentiable()(cotangent)
+        return self._walk(self._cotangents(cotangent), cotangent)
+
+    def along(self, k: int, ct: Any) -> tuple[Any, ...]:
+        """The cotangents of the primals for output leaf `k` alone."""
+        cts = [None] * len(self.results)
+        cts[k] = ct
+        return self._walk(cts, None)
+
+    def _walk(self, cts: list[Any], cotangent: Any) -> tuple[Any, ...]:
         tape = self.tape
+        if not tape.nested and any(type(ct) is Array for ct in cts):
+            return self._differentiable()(cotangent)
         grads: list[Any] = [None] * len(tape.nodes)
         for y, ct in zip(self.results, cts, strict=True):
             if type(y) is Array and y.tape is tape and ct is not None:
-                if tape.nested and type(ct) is not Array:
-                    ct = Array(ct)
-                old = grads[y.index]
-                grads[y.index] = ct if old is None else old + ct
-        grads = backward(tape.nodes, grads, len(self.inputs.leaves), keep=True)
+                add_to(grads, y.index, Array(ct) if tape.nested and type(ct) is not Array else ct)
+        grads = backward(tape, grads, len(self.inputs.leaves), keep=True)
         found = [
             tape.xp.zeros_like(x) if g is None else g
             for x, g in zip(self.inputs.leaves, grads, strict=True)
@@ -176,22 +181,20 @@ class Pullback:
         return Pullback(self.call, self.f, self.primals, nested=True)
 
     def _cotangents(self, cotangent: Any) -> list[Any]:
-        """The leaves of the cotangent, checked against the output."""
-        cts = trees.leaves(cotangent, is_input)
-        outs = trees.leaves(self.out, is_input)
-        if len(cts) != len(outs):
-            raise TreeError(
-                f"vjp: the cotangent has {len(cts)} arrays, the output has {len(outs)}; pass a tree like the output"
-            )
-        found = []
-        for ct, y in zip(cts, outs, strict=True):
-            if not trees.is_array(ct):
+        """The leaves of the cotangent, checked against the output; `None` stands for zero."""
+        found: list[Any] = []
+
+        def one(y: Any, ct: Any) -> None:
+            if ct is not None and not trees.is_array(ct):
                 ct = self.namespace.xp.asarray(ct, dtype=y.dtype)
-            if ct.shape != y.shape:
+            if ct is not None and ct.shape != y.shape:
                 raise ShapeError(
-                    f"vjp: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be equal"
+                    f"{self.call.name}: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be "
+                    "equal"
                 )
             found.append(ct)
+
+        trees.map(one, self.out, cotangent, leaf=is_input)
         return found
 
 
