@@ -8,6 +8,9 @@ from typing import Any
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read once, when SciPy is first imported
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would fight for them
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 import pytest
 
@@ -27,9 +30,16 @@ def load(name: str) -> Any:
     return module
 
 
-@pytest.fixture(
-    params=["numpy", "strict", "torch", pytest.param("cupy", marks=pytest.mark.gpu)]
-)
+@pytest.fixture(params=["numpy", "strict", "torch", pytest.param("cupy", marks=pytest.mark.gpu)])
 def xp(request: pytest.FixtureRequest) -> Any:
     """The namespace of each array library in turn."""
     return load(request.param)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    if not cupy.is_available():
+        pytest.skip("CuPy is installed, but there is no CUDA device")
