@@ -1,8 +1,8 @@
 """Trees: the nested dicts, lists, tuples, named tuples and dataclasses in which arrays are kept.
 
 A leaf is an array: whatever has a `shape` and a `dtype`. Everything else that is no container (a number, a string,
-`None`, a function) is part of the structure and is passed through untouched. Classes of other modules join with
-`register`; that is how `nn.Module` becomes a tree without this file knowing of it.
+`None`, a function) is part of the structure and is passed through untouched. Other classes join with `register`; that
+is how `nn.Module` becomes a tree without this file knowing of it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,76 @@ from typing import Any, NamedTuple
 
 from bpgpu.errors import TreeError
 
-
+Leaf = Callable[[Any], bool]
 
 
 class Container(NamedTuple):
     """How a class of containers is taken apart and put together again."""
 
-    children: Callable[[Any], list[tuple[str, Any]]]
-    """The named branches, in order."""
+    keys: Callable[[Any], list[Any]]
+    """The names of the branches, in order."""
+    values: Callable[[Any], Any]
+    """The branches, in the same order."""
     rebuild: Callable[[Any, list[Any]], Any]
-    """A new container like the given one, with other branches."""
+    """A container like the given one, with other branches."""
 
 
-def _rebuild_namedtuple(old: Any, values: list[Any]) -> Any:
-    return type(old)(*values)
+_kinds: dict[type, Container | bool] = {}
+"""What each class is, found once: a container, an array (`True`), or part of the structure (`False`)."""
+_registered: list[tuple[type, Container]] = []
+
+
+def register(
+    cls: type,
+    keys: Callable[[Any], list[Any]],
+    values: Callable[[Any], Any],
+    rebuild: Callable[[Any, list[Any]], Any],
+) -> None:
+    """Make `cls` and its subclasses containers; see `Container` for the three functions."""
+    _registered.append((cls, Container(keys, values, rebuild)))
+    _kinds.clear()
+
+
+def container(tree: Any) -> Container | None:
+    """How to take `tree` apart, or `None` if it is a leaf or part of the structure."""
+    cls = type(tree)
+    kind = _kinds.get(cls)
+    if kind is None:
+        kind = _kinds[cls] = _find(cls, tree)
+    return None if kind is True or kind is False else kind
+
+
+def is_array(x: Any) -> bool:
+    """True for anything that looks like an array: it has a shape and a dtype."""
+    cls = type(x)
+    kind = _kinds.get(cls)
+    if kind is None:
+        kind = _kinds[cls] = _find(cls, x)
+    return kind is True
+
+
+def _find(cls: type, example: Any) -> Container | bool:
+    for registered, how in _registered:
+        if issubclass(cls, registered):
+            return how
+    if hasattr(example, "shape") and hasattr(example, "dtype"):
+        return True
+    if issubclass(cls, dict):
+        return _DICT
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return _NAMEDTUPLE
+    if issubclass(cls, (list, tuple)):
+        return _SEQUENCE
+    return _DATACLASS if dataclasses.is_dataclass(cls) else False
+
+
+def _rebuild_dict(old: Any, values: list[Any]) -> Any:
+    items = zip(old, values, strict=True)
+    if type(old) is dict:
+        return dict(items)
+    new = old.copy()  # keeps what a subclass adds: the factory of a defaultdict, say
+    new.update(items)
+    return new
 
 
 def _rebuild_dataclass(old: Any, values: list[Any]) -> Any:
@@ -36,76 +92,24 @@ def _rebuild_dataclass(old: Any, values: list[Any]) -> Any:
     return new
 
 
-def _rebuild_dict(old: Any, values: list[Any]) -> Any:
-    items = zip(old, values, strict=True)
-    if type(old) is dict:
-        return dict(items)
-    new = old.copy()  # keeps what a subclass adds: the factory of a defaultdict, the order of an OrderedDict
-    new.update(items)
-    return new
+def _fields(t: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(t)]
 
 
-_DICT = Container(lambda t: [(str(k), v) for k, v in t.items()], _rebuild_dict)
+_DICT = Container(list, lambda t: t.values(), _rebuild_dict)
 _SEQUENCE = Container(
-    lambda t: [(str(i), v) for i, v in enumerate(t)], lambda old, values: type(old)(values)
+    lambda t: list(range(len(t))), lambda t: t, lambda old, values: type(old)(values)
 )
-_NAMEDTUPLE = Container(lambda t: list(zip(t._fields, t, strict=True)), _rebuild_namedtuple)
+_NAMEDTUPLE = Container(
+    lambda t: list(t._fields), lambda t: t, lambda old, values: type(old)(*values)
+)
 _DATACLASS = Container(
-    lambda t: [(f.name, getattr(t, f.name)) for f in dataclasses.fields(t)], _rebuild_dataclass
+    _fields, lambda t: [getattr(t, name) for name in _fields(t)], _rebuild_dataclass
 )
 
-_containers: dict[type, Container | None] = {}  # what each class is, found once
-_registered: list[tuple[type, Container]] = []
 
-
-def register(
-    cls: type,
-    children: Callable[[Any], list[tuple[str, Any]]],
-    rebuild: Callable[[Any, list[Any]], Any],
-) -> None:
-    """Make `cls` and its subclasses containers.
-
-    `children(t)` lists the branches as `(name, value)`; `rebuild(t, values)` makes a container like `t` from new
-    values in the same order.
-    """
-    _registered.append((cls, Container(children, rebuild)))
-    _containers.clear()
-
-
-def container(tree: Any) -> Container | None:
-    """How to take `tree` apart, or `None` if it is a leaf or part of the structure."""
-    cls = type(tree)
-    try:
-        return _containers[cls]
-    except KeyError:
-        found = _containers[cls] = _find(cls)
-        return found
-
-
-def _find(cls: type) -> Container | None:
-    for registered, how in _registered:
-        if issubclass(cls, registered):
-            return how
-    if issubclass(cls, dict):
-        return _DICT
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return _NAMEDTUPLE
-    if issubclass(cls, (list, tuple)):
-        return _SEQUENCE
-    if dataclasses.is_dataclass(cls) and not hasattr(cls, "dtype"):
-        return _DATACLASS
-    return None
-
-
-def is_array(x: Any) -> bool:
-    """True for anything that looks like an array: it has a shape and a dtype."""
-    return hasattr(x, "shape") and hasattr(x, "dtype")
-
-
-def map(
-    f: Callable[..., Any], tree: Any, *rest: Any, leaf: Callable[[Any], bool] = is_array
-) -> Any:
-    """Apply `f` to each leaf of `tree` (and the leaves at the same places of `rest`); keep the structure.
+def map(f: Callable[..., Any], tree: Any, *rest: Any, leaf: Leaf = is_array) -> Any:
+    """Apply `f` to each leaf of `tree` (and to what stands there in `rest`); keep the structure.
 
     *Parameters* `leaf` tells what counts as a leaf; by default arrays. Other values are returned as they are.
 
@@ -117,35 +121,31 @@ def map(
     how = container(tree)
     if how is None:
         return f(tree, *rest) if leaf(tree) else tree
-    branches = how.children(tree)
     if not rest:
-        return how.rebuild(tree, [map(f, v, leaf=leaf) for _, v in branches])
-    others = [_matching(how, branches, tree, other) for other in rest]
-    values = [
-        map(f, v, *(o[i] for o in others), leaf=leaf) for i, (_, v) in enumerate(branches)
-    ]
-    return how.rebuild(tree, values)
+        return how.rebuild(tree, [map(f, v, leaf=leaf) for v in how.values(tree)])
+    others = [_matching(how, tree, other) for other in rest]
+    branches = zip(how.values(tree), *others, strict=True)
+    return how.rebuild(tree, [map(f, *vs, leaf=leaf) for vs in branches])
 
 
-def _matching(
-    how: Container, branches: list[tuple[str, Any]], tree: Any, other: Any
-) -> list[Any]:
-    """The branches of `other` in the order of `branches`."""
+def _matching(how: Container, tree: Any, other: Any) -> list[Any]:
+    """The branches of `other` in the order of those of `tree`."""
+    keys = how.keys(tree)
     if container(other) is not how:
         raise TreeError(
-            f"trees differ: expected a {type(tree).__name__} with {len(branches)} branches, got a "
+            f"trees differ: expected a {type(tree).__name__} with the branches {keys}, got a "
             f"{type(other).__name__}; pass a tree of the same structure"
         )
-    found = dict(how.children(other))
-    names = [name for name, _ in branches]
-    if sorted(found) != sorted(names):
+    found = dict(zip(how.keys(other), how.values(other), strict=True))
+    if set(found) != set(keys):
         raise TreeError(
-            f"trees differ: expected the branches {names}, got {list(found)}; pass a tree of the same structure"
+            f"trees differ: expected the branches {keys}, got {list(found)}; pass a tree of the "
+            "same structure"
         )
-    return [found[name] for name in names]
+    return [found[key] for key in keys]
 
 
-def items(tree: Any, leaf: Callable[[Any], bool] = is_array) -> Iterator[tuple[str, Any]]:
+def items(tree: Any, leaf: Leaf = is_array) -> Iterator[tuple[str, Any]]:
     """The leaves with their dotted paths, in order.
 
     >>> list(items({"a": [1, 2]}, leaf=lambda x: isinstance(x, int)))
@@ -156,25 +156,35 @@ def items(tree: Any, leaf: Callable[[Any], bool] = is_array) -> Iterator[tuple[s
         if leaf(tree):
             yield "", tree
         return
-    for name, branch in how.children(tree):
+    for key, branch in zip(how.keys(tree), how.values(tree), strict=True):
         for path, value in items(branch, leaf):
-            yield (f"{name}.{path}" if path else name), value
+            yield (f"{key}.{path}" if path else str(key)), value
 
 
-def leaves(tree: Any, leaf: Callable[[Any], bool] = is_array) -> list[Any]:
+def leaves(tree: Any, leaf: Leaf = is_array) -> list[Any]:
     """The leaves, in order."""
-    return [value for _, value in items(tree, leaf)]
+    found: list[Any] = []
+    _gather(tree, leaf, found)
+    return found
 
 
-def flatten(
-    tree: Any, leaf: Callable[[Any], bool] = is_array
-) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+def _gather(tree: Any, leaf: Leaf, found: list[Any]) -> None:
+    how = container(tree)
+    if how is not None:
+        for branch in how.values(tree):
+            _gather(branch, leaf, found)
+    elif leaf(tree):
+        found.append(tree)
+
+
+def flatten(tree: Any, leaf: Leaf = is_array) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     """The leaves, and a function that puts other leaves into the same structure.
 
     >>> values, rebuild = flatten((1, [2]), leaf=lambda x: isinstance(x, int))
     >>> rebuild([v + 1 for v in values])
     (2, [3])
     """
+    found = leaves(tree, leaf)
 
     def rebuild(values: list[Any]) -> Any:
         if len(values) != len(found):
@@ -182,5 +192,4 @@ def flatten(
         stream = iter(values)
         return map(lambda _: next(stream), tree, leaf=leaf)
 
-    found = leaves(tree, leaf)
     return found, rebuild

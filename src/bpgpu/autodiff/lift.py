@@ -45,13 +45,14 @@ def is_input(x: Any) -> bool:
     return trees.is_array(x) or is_number(x)
 
 
-def find_namespace(trees_: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
+def find_namespace(given: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
     """The traced namespace for these arguments: that of their first floating array, else of any array."""
     found = None
-    for leaf in (leaf for tree in (*trees_, *rest) for leaf in trees.leaves(tree)):
-        if is_floating(leaf):
-            return traced_namespace(leaf)
-        found = leaf if found is None else found
+    for tree in (*given, *rest):
+        for leaf in trees.leaves(tree):
+            if is_floating(leaf):
+                return traced_namespace(leaf)
+            found = leaf
     return traced_over(default_namespace()) if found is None else traced_namespace(found)
 
 
@@ -68,79 +69,94 @@ class Inputs:
 
     def lift(self, position: int, tree: Any) -> Any:
         """The tree with traced arrays in place of its leaves."""
-        if trees.container(tree) is None:
-            return self._lift_leaf(position, "", tree, alone=True)
-        seen: dict[int, str] = {}
-        paths = iter([path for path, _ in trees.items(tree, is_input)])
+        if trees.container(tree) is None and not is_input(tree):
+            raise DtypeError(
+                f"{self.call.where(position)}: expected a floating array to differentiate, got "
+                f"{type(tree).__name__} {tree!r}{_remedy(tree)}"
+            )
+        first = len(self.leaves)
+        seen: set[int] = set()
 
         def one(leaf: Any) -> Array:
-            path = next(paths)
-            if not is_number(leaf) and seen.setdefault(id(leaf), path) != path:
-                raise TreeError(
-                    f"{self.call.where(position, path)}: the same array stands at '{seen[id(leaf)]}' too, so that its "
-                    "gradient has no one place. Pass it once, or copy it"
-                )
-            return self._lift_leaf(position, path, leaf, alone=False)
+            try:
+                return self._lift_leaf(leaf, seen)
+            except _Refused as refused:
+                path = trees_path(tree, len(self.leaves) - first, is_input)
+                raise refused.error(f"{self.call.where(position, path)}{refused}") from None
 
         return trees.map(one, tree, leaf=is_input)
 
-    def _lift_leaf(self, position: int, path: str, leaf: Any, *, alone: bool) -> Array:
-        call, namespace = self.call, self.tape.namespace
+    def _lift_leaf(self, leaf: Any, seen: set[int]) -> Array:
+        tape = self.tape
         if is_number(leaf):
-            leaf = namespace.xp.asarray(leaf)
-        elif not trees.is_array(leaf):
-            raise DtypeError(
-                f"{call.where(position, path)}: expected a floating array to differentiate, got "
-                f"{type(leaf).__name__} {leaf!r}" + _remedy(leaf)
+            leaf = tape.namespace.xp.asarray(leaf)
+        elif id(leaf) in seen:
+            raise _Refused(
+                TreeError,
+                ": the same array stands at another place of the tree too, so that its gradient has no "
+                "one place. Pass it once, or copy it",
             )
         if kind(leaf.dtype) == "other":
-            raise DtypeError(
-                f"{call.where(position, path)}: a gradient needs a floating array, got dtype {leaf.dtype}. Cast it "
-                "first (xp.astype(x, xp.float32)), or pass it as an argument that is not differentiated (argnums)"
+            raise _Refused(
+                DtypeError,
+                f": a gradient needs a floating array, got dtype {leaf.dtype}. Cast it first "
+                "(xp.astype(x, xp.float32)), or pass it as an argument that is not differentiated "
+                "(argnums)",
             )
-        check_same(call, position, path, leaf, namespace)
-        if self.tape.nested and type(leaf) is not Array:
+        check_same(leaf, tape.namespace)
+        seen.add(id(leaf))
+        if tape.nested and type(leaf) is not Array:
             leaf = Array(leaf)
         self.leaves.append(leaf)
-        return Array(leaf, self.tape, self.tape.input())
+        return Array(leaf, tape, tape.input())
 
 
-def _remedy(leaf: Any) -> str:
-    if isinstance(leaf, int):
-        return f"; write {leaf}.0"
+class _Refused(Exception):
+    """A leaf cannot be lifted; the place is added where it is known."""
+
+    def __init__(self, error: type[Exception], text: str) -> None:
+        super().__init__(text)
+        self.error = error
+
+
+def trees_path(tree: Any, k: int, leaf: Callable[[Any], bool]) -> str:
+    """The dotted path of leaf `k`."""
+    return [path for path, _ in trees.items(tree, leaf)][k]
+
+
+def _remedy(x: Any) -> str:
+    if isinstance(x, int):
+        return f"; write {x}.0"
     return "; pass an array, a float, or a tree of them"
 
 
-def check_same(
-    call: Call, position: int | str, path: str, leaf: Any, namespace: Namespace
-) -> None:
+def check_same(leaf: Any, namespace: Namespace) -> None:
     """Raise unless a leaf is of the library that is traced."""
-    plain = raw(leaf)
-    xp = plain_namespace(plain)
+    xp = plain_namespace(raw(leaf))
     if xp is not namespace.xp:
-        raise LibraryError(
-            f"{call.where(position, path)} is an array of {library_name(xp)}, but the differentiated arrays are of "
-            f"{library_name(namespace.xp)}. Convert it first: bpgpu.to_numpy(x), or bpgpu.to_device(x, device)"
+        raise _Refused(
+            LibraryError,
+            f" is an array of {library_name(xp)}, but the differentiated arrays are of "
+            f"{library_name(namespace.xp)}. Convert it first: bpgpu.to_numpy(x), or "
+            "bpgpu.to_device(x, device)",
         )
 
 
 def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namespace) -> Any:
     """The tree with its plain arrays as constants of the traced namespace."""
-    if type(tree) is Array:
-        return tree
-    if trees.container(tree) is None:
-        if not trees.is_array(tree):
-            return tree
-        check_same(call, position, "", tree, namespace)
-        return Array(tree)
-    paths = iter([path for path, _ in trees.items(tree)])
+    count = 0
 
     def one(leaf: Any) -> Array:
-        path = next(paths)
-        if type(leaf) is Array:
-            return leaf
-        check_same(call, position, path, leaf, namespace)
-        return Array(leaf)
+        nonlocal count
+        if type(leaf) is not Array:
+            try:
+                check_same(leaf, namespace)
+            except _Refused as refused:
+                path = trees_path(tree, count, trees.is_array)
+                raise refused.error(f"{call.where(position, path)}{refused}") from None
+            leaf = Array(leaf)
+        count += 1
+        return leaf
 
     return trees.map(one, tree)
 

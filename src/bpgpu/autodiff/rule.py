@@ -147,17 +147,23 @@ def apply(
     settings: dict[str, Any] | None = None,
 ) -> Any:
     """Run a rule on any mix of plain, constant and traced arrays, and record it on the innermost tape among them."""
-    settings = settings or {}
     tape = innermost(operands)
     if tape is None:
-        return _apply_plain(rule, operands, args, settings)
-    values = [enter(tape, x) for x in operands]
+        return _apply_plain(rule, operands, args, settings or {})
+    values: list[Any] = []
+    parents: list[int | None] = []
+    for x in operands:
+        if type(x) is Array and x.tape is tape:
+            values.append(x.value)
+            parents.append(x.index)
+        else:
+            values.append(enter(tape, x))
+            parents.append(None)
     try:
-        result, *pulls = rule.function(tape.xp, *values, *args, **settings)
+        result, *pulls = rule.function(tape.xp, *values, *args, **(settings or {}))
     except (TypeError, ValueError, RuntimeError) as error:
         explain_mixture(rule.name, values, error)
         raise
-    parents = [x.index if type(x) is Array and x.tape is tape else None for x in operands]
     return record(tape, rule, parents, values, result, pulls)
 
 
@@ -246,19 +252,22 @@ def record(
     if isinstance(result, tuple):
         nodes.append(Outputs(_several(parents, pulls), len(result)))
         return rebuilt(result, [_output(tape, v) for v in result])
-    if kind(result.dtype) == "other":  # a mask, an index, a cast to integers: nothing flows back
+    dtype = result.dtype
+    usual = dtype in tape.reals
+    if not usual and kind(dtype) == "other":  # a mask, an index, a cast to integers: nothing flows back
         return result if type(result) is Array else Array(result)
     if pulls and type(pulls[0]) is joint:
         nodes.append(Joint(parents, _fitted_joint(tape.xp, pulls[0], values, result, rule.conjugate)))
-    else:
-        broadcasts = isinstance(rule, Binary)
-        nodes.append(
-            tuple(
-                (p, fitted(tape.xp, pull, v, result, rule.conjugate, broadcasts))
-                for p, pull, v in zip(parents, pulls, values, strict=True)
-                if p is not None and pull is not ZERO
-            )
-        )
+        return Array(result, tape, len(nodes) - 1)
+    broadcasts = isinstance(rule, Binary)
+    node = []
+    for parent, pull, v in zip(parents, pulls, values, strict=True):
+        if parent is None or pull is ZERO:
+            continue
+        if not usual or broadcasts or v.dtype is not dtype:
+            pull = fitted(tape.xp, pull, v, result, rule.conjugate, broadcasts)
+        node.append((parent, pull))
+    nodes.append(tuple(node))
     return Array(result, tape, len(nodes) - 1)
 
 

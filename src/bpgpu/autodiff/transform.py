@@ -264,4 +264,4 @@ def _like(tree: Any, stream: Any) -> Any:
     how = trees.container(tree)
     if how is None:
         return next(stream) if is_input(tree) else None
-    return how.rebuild(tree, [_like(v, stream) for _, v in how.children(tree)])
+    return how.rebuild(tree, [_like(v, stream) for v in how.values(tree)])
