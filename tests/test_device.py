@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 import fake_cupy
-from bpgpu import device as devices_module
 from bpgpu.backend import cupy as cuda
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 from bpgpu.errors import BpgpuError, DeviceError, DtypeError, LibraryError
 
+device_module = sys.modules["bpgpu.device"]  # the name `bpgpu.device` is the function
 Install = Callable[..., types.ModuleType]
 
 
@@ -29,7 +29,7 @@ def forget() -> None:
     """As in a fresh process: nothing has been looked for."""
     for found in (cuda.survey, cuda.trial, cuda.name, cuda._warn_of_several):
         found.cache_clear()
-    devices_module._log_once.cache_clear()
+    device_module._log_once.cache_clear()
 
 
 @pytest.fixture(autouse=True)
