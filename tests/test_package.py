@@ -1,0 +1,50 @@
+"""The package as users meet it: its metadata, and the README, whose code and commands must work as printed."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import bpgpu
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the README."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert bpgpu.__version__ == PROJECT["version"]
+
+
+def test_types_and_license_are_shipped() -> None:
+    assert Path(bpgpu.__file__).with_name("py.typed").exists()
+    assert "bpgpu contributors" in (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_code_of_the_readme_runs(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_commands_of_the_readme_name_extras_and_files_that_exist() -> None:
+    commands = "\n".join(blocks("sh"))
+    extras = re.findall(r"\[(\w+)\]", commands)
+    assert {"examples", "test", "cuda13"} <= set(extras) <= set(PROJECT["optional-dependencies"])
+    for path in re.findall(r"python ([\w/]+\.py)", commands) + re.findall(
+        r"\]\((\w[\w/.]+)\)", README
+    ):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_file_of_the_examples_says_how_to_run_it() -> None:
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        assert f"python examples/{path.name}" in path.read_text(), path
+        assert len(path.read_text().splitlines()) <= 150, path
