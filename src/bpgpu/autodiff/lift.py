@@ -47,13 +47,24 @@ def is_input(x: Any) -> bool:
 
 def find_namespace(given: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
     """The traced namespace for these arguments: that of their first floating array, else of any array."""
-    found = None
     for tree in (*given, *rest):
-        for leaf in trees.leaves(tree):
-            if is_floating(leaf):
-                return traced_namespace(leaf)
-            found = leaf
-    return traced_over(default_namespace()) if found is None else traced_namespace(found)
+        leaf = _first(tree, is_floating)
+        if leaf is not None:
+            return traced_namespace(leaf)
+    leaf = _first((*given, *rest), trees.is_array)
+    return traced_over(default_namespace()) if leaf is None else traced_namespace(leaf)
+
+
+def _first(tree: Any, accept: Callable[[Any], bool]) -> Any:
+    """The first leaf, depth first, that is accepted."""
+    how = trees.container(tree)
+    if how is None:
+        return tree if accept(tree) else None
+    for branch in how.values(tree):
+        found = _first(branch, accept)
+        if found is not None:
+            return found
+    return None
 
 
 class Inputs:
@@ -96,7 +107,7 @@ class Inputs:
                 ": the same array stands at another place of the tree too, so that its gradient has no "
                 "one place. Pass it once, or copy it",
             )
-        if kind(leaf.dtype) == "other":
+        if leaf.dtype not in tape.reals and kind(leaf.dtype) == "other":
             raise _Refused(
                 DtypeError,
                 f": a gradient needs a floating array, got dtype {leaf.dtype}. Cast it first "
@@ -132,8 +143,12 @@ def _remedy(x: Any) -> str:
 
 def check_same(leaf: Any, namespace: Namespace) -> None:
     """Raise unless a leaf is of the library that is traced."""
+    if type(leaf) in namespace.types:
+        return
     xp = plain_namespace(raw(leaf))
-    if xp is not namespace.xp:
+    if xp is namespace.xp:
+        namespace.types.add(type(raw(leaf)))
+    else:
         raise _Refused(
             LibraryError,
             f" is an array of {library_name(xp)}, but the differentiated arrays are of "

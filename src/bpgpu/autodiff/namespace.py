@@ -34,6 +34,7 @@ class Namespace:
         self.xp = xp
         self.root = root or self
         self.backend = root.backend if root is not None else backend_of(xp)
+        self.types: set[type] = root.types if root is not None else set()  # its arrays, as seen so far
         self.reals = root.reals if root is not None else real_dtypes(xp)
         self.__name__ = f"bpgpu.traced.{xp.__name__.rpartition('.')[2] if root is None else prefix[:-1]}"
         self._prefix = prefix

@@ -62,18 +62,19 @@ def value_and_grad(
         try:
             inputs = Inputs(tape, call)
             lifted = _lift(call, inputs, positions, args)
-            constants = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
-            out = f(*lifted, **constants)
+            if kwargs:
+                kwargs = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
+            out = f(*lifted, **kwargs)
         finally:
             tape.close()
         loss, aux = _split(call, out) if has_aux else (out, None)
         _check_loss(call, loss, tape)
         value = loss.value
         grads: list[Any] = [None] * len(tape.nodes)
-        grads[loss.index] = tape.xp.ones_like(value)
+        grads[loss.index] = seed(tape, value)
         if has_aux:
             value = (value, lower(tape, aux))
-        del lifted, constants, out, loss, aux  # what only the function held is freed as the walk goes back
+        del lifted, kwargs, out, loss, aux  # what only the function held is freed as the walk goes back
         grads = backward(tape, grads, len(inputs.leaves))
         found = [
             tape.xp.zeros_like(x) if g is None else g
@@ -259,9 +260,16 @@ def _check_loss(call: Call, loss: Any, tape: Tape) -> None:
         )
 
 
+def seed(tape: Tape, loss: Any) -> Any:
+    """The gradient of a scalar by itself."""
+    if tape.nested:
+        return tape.xp.ones_like(loss)
+    return tape.namespace.backend.one(loss)
+
+
 def _like(tree: Any, stream: Any) -> Any:
     """A tree of the same structure with the next gradients as leaves, and `None` beside them."""
     how = trees.container(tree)
-    if how is None:
-        return next(stream) if is_input(tree) else None
-    return how.rebuild(tree, [_like(v, stream) for v in how.values(tree)])
+    if how is not None:
+        return how.rebuild(tree, [_like(v, stream) for v in how.values(tree)])
+    return next(stream) if is_input(tree) else None

@@ -19,6 +19,10 @@ class Backend:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
 
+    def one(self, x: Any) -> Any:
+        """The number 1 as an array like the scalar `x`."""
+        return self.xp.ones_like(x)
+
     def assign(self, x: Any, key: Any, value: Any) -> Any:
         """A copy of `x` with `x[key] = value`."""
         if hasattr(x, "at"):  # immutable arrays, as JAX has them

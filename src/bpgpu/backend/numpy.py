@@ -12,6 +12,9 @@ from bpgpu.backend.generic import Backend, repeats
 class NumpyBackend(Backend):
     one_device = True
 
+    def one(self, x: Any) -> Any:
+        return x.dtype.type(1)
+
     def assign(self, x: Any, key: Any, value: Any) -> Any:
         new = np.array(x)
         new[key] = value
