@@ -54,10 +54,21 @@ def test_tracers_of_jax_belong_to_jax() -> None:
     assert seen == ["jax"]
 
 
-def test_a_class_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    xp = namespace_of(np.ones(2))
-    monkeypatch.setattr("array_api_compat.array_namespace", None)
-    assert namespace_of(np.ones(3)) is xp
+@pytest.mark.parametrize("module", ["numpy", "torch", "array_api_strict", "jax.numpy"])
+def test_a_class_is_looked_up_once(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pytest.importorskip(module)
+    xp = namespace_of(library.ones(2))
+    monkeypatch.setattr("bpgpu.backend.libraries._find", None)
+    assert namespace_of(library.ones(3)) is xp
+
+
+def test_torch_compile_follows_the_first_look_up_of_a_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.delitem(_namespaces, torch.Tensor, raising=False)
+    f = torch.compile(lambda x: namespace_of(x).tanh(x), fullgraph=True, backend="eager")
+    torch.testing.assert_close(f(torch.ones(2)), torch.tanh(torch.ones(2)))
 
 
 def test_a_namespace_that_is_no_module_is_not_remembered() -> None:

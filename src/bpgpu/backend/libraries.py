@@ -43,19 +43,45 @@ def library_of(x: Any) -> str:
 
 
 def _find(x: Any) -> Any:
-    import array_api_compat
-
     cls = type(x)
-    try:
-        xp = array_api_compat.array_namespace(x)
-    except TypeError as error:
-        raise LibraryError(
-            f"expected an array of NumPy, CuPy or another library of the Array API standard, got {_name(cls)}; make "
-            "an array of it first, with bpgpu.device().asarray(x)"
-        ) from error
+    xp = _wrapped(cls)
+    if xp is None:
+        xp = _announced(x)
     if isinstance(xp, ModuleType):  # other namespaces may differ from array to array of one class
         _namespaces[cls] = xp
     return xp
+
+
+def _wrapped(cls: type) -> Any:
+    """The namespace of a class that `array_api_compat` wraps, told by name: compilers can follow this, too."""
+    for base in cls.__mro__:
+        name = f"{base.__module__}.{base.__name__}"
+        if name == "torch.Tensor":
+            import array_api_compat.torch
+
+            return array_api_compat.torch
+        if name == "cupy.ndarray":
+            import array_api_compat.cupy
+
+            return array_api_compat.cupy
+        if name in ("numpy.ndarray", "numpy.generic"):
+            import array_api_compat.numpy
+
+            return array_api_compat.numpy
+    return None
+
+
+def _announced(x: Any) -> Any:
+    """The namespace of an array of any other library, which its class announces."""
+    import array_api_compat
+
+    try:
+        return array_api_compat.array_namespace(x)
+    except TypeError as error:
+        raise LibraryError(
+            "expected an array of NumPy, CuPy or another library of the Array API standard, got "
+            f"{_name(type(x))}; make an array of it first, with bpgpu.device().asarray(x)"
+        ) from error
 
 
 def _name(cls: type) -> str:
