@@ -12,6 +12,8 @@ from typing import Any
 
 from bpgpu.autodiff.rule import Rule, operator
 from bpgpu.autodiff.rules import (
+    arithmetic,
+    cumulative,
     elementwise,
     fft,
     indexing,
@@ -28,7 +30,9 @@ def _collect(module: ModuleType, prefix: str = "") -> dict[str, Rule]:
 
 RULES: dict[str, Rule] = {
     **_collect(elementwise),
+    **_collect(arithmetic),
     **_collect(reductions),
+    **_collect(cumulative),
     **_collect(manipulation),
     **_collect(indexing),
     **_collect(searching),
@@ -58,7 +62,17 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 COMPOSED: dict[str, Callable[..., Any]] = {
     name: f
-    for module in (elementwise, reductions, manipulation, indexing, searching, linalg, fft)
+    for module in (
+        elementwise,
+        arithmetic,
+        reductions,
+        cumulative,
+        manipulation,
+        indexing,
+        searching,
+        linalg,
+        fft,
+    )
     for name, f in getattr(module, "COMPOSED", {}).items()
 }
 """Functions written in terms of others: `f(xp, ...)` with the traced namespace."""
