@@ -25,6 +25,15 @@ class Container(NamedTuple):
     """The branches, in the same order."""
     rebuild: Callable[[Any, list[Any]], Any]
     """A container like the given one, with other branches."""
+    gradient: Callable[[Any, list[Any]], Any] | None = None
+    """The gradient of an object with an identity, from those of its branches; `None` stands where none arrived."""
+    finish: Callable[[Any, Any], None] | None = None
+    """Carry what a function has changed on the rebuilt object back to the object itself."""
+
+    @property
+    def is_object(self) -> bool:
+        """True for what is more than the sum of its branches: it stays itself where it is not differentiated."""
+        return self.finish is not None
 
 
 _kinds: dict[type, Container | bool] = {}
@@ -37,9 +46,11 @@ def register(
     keys: Callable[[Any], list[Any]],
     values: Callable[[Any], Any],
     rebuild: Callable[[Any, list[Any]], Any],
+    gradient: Callable[[Any, list[Any]], Any] | None = None,
+    finish: Callable[[Any, Any], None] | None = None,
 ) -> None:
-    """Make `cls` and its subclasses containers; see `Container` for the three functions."""
-    _registered.append((cls, Container(keys, values, rebuild)))
+    """Make `cls` and its subclasses containers; see `Container` for the functions."""
+    _registered.append((cls, Container(keys, values, rebuild, gradient, finish)))
     _kinds.clear()
 
 

@@ -10,6 +10,7 @@ from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
 from bpgpu.autodiff.dtypes import is_floating
 from bpgpu.autodiff.rule import Rule, apply, innermost, joint
+from bpgpu.autodiff.state import recording
 from bpgpu.autodiff.tape import DROPPED, Checkpoint, Tape, here
 from bpgpu.errors import NotDifferentiableError, ShapeError, TreeError
 
@@ -30,7 +31,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, computed again on the way back instead of keeping what it would have saved.
 
     Between the two passes only the arguments of `f` and its results are kept. `f` must give the same result when it is
-    called a second time; traced arrays that it closes over get their gradients too.
+    called a second time; traced arrays that it closes over get their gradients too. State that it changes (running
+    statistics, random keys) is changed once: the second run meets what the first one met.
 
     *Notes* With several traces open, the innermost one saves memory; the outer ones record as usual.
 
@@ -50,14 +52,19 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         # the function may bind its handles to other values, so both runs get handles of their own
         args, kwargs = _handles(args), _handles(kwargs)
         start = len(tape.nodes)
-        out = f(*_handles(args), **_handles(kwargs))
+        with recording() as changes:
+            out = f(*_handles(args), **_handles(kwargs))
         stretch = range(start, len(tape.nodes))
         made = [i for i, x in enumerate(trees.leaves(out)) if _stands_on(x, tape, start)]
         if not made:
             return out
 
         def again() -> list[Any]:
-            results = trees.leaves(f(*_handles(args), **_handles(kwargs)))
+            after = changes.restore()  # the state of the first run, random keys included
+            try:
+                results = trees.leaves(f(*_handles(args), **_handles(kwargs)))
+            finally:
+                after.restore()
             return [results[i] for i in made]
 
         for i in stretch:
@@ -77,9 +84,12 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _handles(tree: Any) -> Any:
     """The same tree with new handles of its traced arrays."""
-    return trees.map(
-        lambda x: Array(x.value, x.tape, x.index) if type(x) is Array else x, tree
-    )
+    how = trees.container(tree)
+    if how is None:
+        return Array(tree.value, tree.tape, tree.index) if type(tree) is Array else tree
+    if how.is_object:
+        return tree
+    return how.rebuild(tree, [_handles(v) for v in how.values(tree)])
 
 
 def _stands_on(x: Any, tape: Tape, start: int) -> bool:

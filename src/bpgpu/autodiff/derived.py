@@ -11,7 +11,7 @@ from bpgpu import tree as trees
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import Call, is_input
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.autodiff.transform import Argnums, Pullback, grad
+from bpgpu.autodiff.transform import Argnums, Pullback, grad, like_gradient
 from bpgpu.errors import ShapeError
 
 
@@ -124,7 +124,7 @@ def _arguments(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...],
                 f"{name}: a tangent has shape {shape}, its primal has shape {getattr(x, 'shape', ())}; they must be equal"
             )
 
-    trees.map(one, primals, tangents, leaf=is_input)
+    trees.map(one, like_gradient(primals), tangents, leaf=is_input)
     return primals, tuple(tangents)
 
 
@@ -152,7 +152,8 @@ def _rows(pull: Pullback, outs: list[Any], k: int) -> tuple[Any, ...]:
         parts.append(row)
     if not parts:
         return trees.map(  # type: ignore[no-any-return]
-            lambda x: array_namespace(x).zeros((*y.shape, *x.shape), dtype=x.dtype), pull.primals
+            lambda x: array_namespace(x).zeros((*y.shape, *x.shape), dtype=x.dtype),
+            like_gradient(pull.primals),
         )
 
     def stacked(*rows: Any) -> Any:

@@ -77,6 +77,7 @@ class Inputs:
     def __init__(self, tape: Tape, call: Call) -> None:
         self.tape, self.call = tape, call
         self.leaves: list[Any] = []
+        self.twins: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
 
     def lift(self, position: int, tree: Any) -> Any:
         """The tree with traced arrays in place of its leaves."""
@@ -86,16 +87,25 @@ class Inputs:
                 f"{type(tree).__name__} {tree!r}{_remedy(tree)}"
             )
         first = len(self.leaves)
-        seen: set[int] = set()
+        try:
+            return self._lift(tree, set())
+        except _Refused as refused:
+            path = path_of(tree, len(self.leaves) - first, is_input)
+            raise refused.error(f"{self.call.where(position, path)}{refused}") from None
 
-        def one(leaf: Any) -> Array:
-            try:
-                return self._lift_leaf(leaf, seen)
-            except _Refused as refused:
-                path = trees_path(tree, len(self.leaves) - first, is_input)
-                raise refused.error(f"{self.call.where(position, path)}{refused}") from None
+    def _lift(self, tree: Any, seen: set[int]) -> Any:
+        how = trees.container(tree)
+        if how is None:
+            return self._lift_leaf(tree, seen) if is_input(tree) else tree
+        new = how.rebuild(tree, [self._lift(v, seen) for v in how.values(tree)])
+        if how.finish is not None:
+            self.twins.append((how.finish, tree, new))
+        return new
 
-        return trees.map(one, tree, leaf=is_input)
+    def finish(self) -> None:
+        """The function has succeeded: what it changed on objects is carried over to the originals."""
+        for carry_over, original, twin in self.twins:
+            carry_over(original, twin)
 
     def _lift_leaf(self, leaf: Any, seen: set[int]) -> Array:
         tape = self.tape
@@ -130,7 +140,7 @@ class _Refused(Exception):
         self.error = error
 
 
-def trees_path(tree: Any, k: int, leaf: Callable[[Any], bool]) -> str:
+def path_of(tree: Any, k: int, leaf: Callable[[Any], bool]) -> str:
     """The dotted path of leaf `k`."""
     return [path for path, _ in trees.items(tree, leaf)][k]
 
@@ -159,6 +169,9 @@ def check_same(leaf: Any, namespace: Namespace) -> None:
 
 def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namespace) -> Any:
     """The tree with its plain arrays as constants of the traced namespace."""
+    how = trees.container(tree)
+    if how is not None and how.is_object:
+        return tree
     count = 0
 
     def one(leaf: Any) -> Array:
@@ -167,7 +180,7 @@ def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namesp
             try:
                 check_same(leaf, namespace)
             except _Refused as refused:
-                path = trees_path(tree, count, trees.is_array)
+                path = path_of(tree, count, trees.is_array)
                 raise refused.error(f"{call.where(position, path)}{refused}") from None
             leaf = Array(leaf)
         count += 1

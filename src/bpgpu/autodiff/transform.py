@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu import tree as trees
-from bpgpu.autodiff.array import Array
+from bpgpu.autodiff.array import Array, raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import (
     Call,
@@ -18,6 +18,7 @@ from bpgpu.autodiff.lift import (
     lift_constants,
     lower,
 )
+from bpgpu.autodiff.state import all_or_nothing
 from bpgpu.autodiff.tape import Tape, add_to, backward, here
 from bpgpu.errors import DtypeError, NotDifferentiableError, ShapeError, TreeError
 
@@ -38,8 +39,9 @@ def value_and_grad(
     `argnums`: which positional arguments to differentiate; with a tuple, the gradient is a tuple.
     `has_aux`: `f` returns `(value, aux)`, and so does the new function: `((value, aux), gradient)`.
 
-    The gradient has the structure, shapes and dtypes of the argument. A leaf on which the value does not depend gets
-    zeros; a result that depends on none of them is an error.
+    The gradient has the structure, shapes and dtypes of the argument; that of a Module is a dict of dotted paths. A leaf
+    on which the value does not depend gets zeros, a parameter of a Module `None`; a result that depends on none of them
+    is an error.
 
     *Raises* `ShapeError` for a result that is no scalar, `DtypeError` for an argument that is not floating,
     `LibraryError` and `DeviceError` for arrays that do not belong together, `NotDifferentiableError` where the
@@ -59,14 +61,16 @@ def value_and_grad(
         positions = _positions(call, argnums, len(args))
         namespace = find_namespace([args[p] for p in positions], args)
         tape = Tape(namespace)
-        try:
-            inputs = Inputs(tape, call)
-            lifted = _lift(call, inputs, positions, args)
-            if kwargs:
-                kwargs = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
-            out = f(*lifted, **kwargs)
-        finally:
-            tape.close()
+        with all_or_nothing():
+            try:
+                inputs = Inputs(tape, call)
+                lifted = _lift(call, inputs, positions, args)
+                if kwargs:
+                    kwargs = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
+                out = f(*lifted, **kwargs)
+            finally:
+                tape.close()
+            inputs.finish()
         loss, aux = _split(call, out) if has_aux else (out, None)
         _check_loss(call, loss, tape)
         value = loss.value
@@ -76,14 +80,10 @@ def value_and_grad(
             value = (value, lower(tape, aux))
         del lifted, kwargs, out, loss, aux  # what only the function held is freed as the walk goes back
         grads = backward(tape, grads, len(inputs.leaves))
-        found = [
-            tape.xp.zeros_like(x) if g is None else g
-            for x, g in zip(inputs.leaves, grads, strict=True)
-        ]
         if not tape.nested:
-            found = namespace.backend.own(found, [])
-        stream = iter(found)
-        gradient = tuple(_like(args[p], stream) for p in positions)
+            grads = namespace.backend.own(grads, [])
+        stream = zip(inputs.leaves, grads, strict=True)
+        gradient = tuple(_gradient(tape, args[p], stream) for p in positions)
         return value, gradient if isinstance(argnums, tuple) else gradient[0]
 
     return run
@@ -141,11 +141,13 @@ class Pullback:
         self.call, self.f, self.primals = call, f, primals
         self.namespace = find_namespace(primals)
         self.tape = tape = Tape(self.namespace, nested=nested)
-        try:
-            self.inputs = Inputs(tape, call)
-            out = f(*_lift(call, self.inputs, range(len(primals)), primals))
-        finally:
-            tape.close()
+        with all_or_nothing():
+            try:
+                self.inputs = Inputs(tape, call)
+                out = f(*_lift(call, self.inputs, range(len(primals)), primals))
+            finally:
+                tape.close()
+            self.inputs.finish()
         self.results = trees.leaves(out, is_input)  # where each output stands on the tape
         self.out = lower(tape, out)
 
@@ -167,16 +169,12 @@ class Pullback:
             if type(y) is Array and y.tape is tape and ct is not None:
                 add_to(grads, y.index, Array(ct) if tape.nested and type(ct) is not Array else ct)
         grads = backward(tape, grads, len(self.inputs.leaves), keep=True)
-        found = [
-            tape.xp.zeros_like(x) if g is None else g
-            for x, g in zip(self.inputs.leaves, grads, strict=True)
-        ]
         if not tape.nested:
-            found = self.namespace.backend.own(found, [ct for ct in cts if ct is not None])
+            grads = self.namespace.backend.own(grads, [ct for ct in cts if ct is not None])
         elif here.tape is None:
-            found = [g.value if g.tape is None else g for g in found]
-        stream = iter(found)
-        return tuple(_like(p, stream) for p in self.primals)
+            grads = [g.value if type(g) is Array and g.tape is None else g for g in grads]
+        stream = zip(self.inputs.leaves, grads, strict=True)
+        return tuple(_gradient(tape, p, stream) for p in self.primals)
 
     def _differentiable(self) -> Pullback:
         return Pullback(self.call, self.f, self.primals, nested=True)
@@ -267,9 +265,30 @@ def seed(tape: Tape, loss: Any) -> Any:
     return tape.namespace.backend.one(loss)
 
 
-def _like(tree: Any, stream: Any) -> Any:
-    """A tree of the same structure with the next gradients as leaves, and `None` beside them."""
+def _gradient(tape: Tape, tree: Any, stream: Any) -> Any:
+    """The next gradients of the stream in the structure of an argument, and `None` beside them."""
     how = trees.container(tree)
-    if how is not None:
-        return how.rebuild(tree, [_like(v, stream) for v in how.values(tree)])
-    return next(stream) if is_input(tree) else None
+    if how is None:
+        if not is_input(tree):
+            return None
+        leaf, g = next(stream)
+        return _zeros(tape, leaf) if g is None else g
+    if how.gradient is not None:
+        return how.gradient(tree, [next(stream)[1] for _ in how.values(tree)])
+    return how.rebuild(tree, [_gradient(tape, v, stream) for v in how.values(tree)])
+
+
+def _zeros(tape: Tape, leaf: Any) -> Any:
+    zeros = tape.xp.zeros_like(leaf)
+    return raw(zeros) if here.tape is None else zeros
+
+
+def like_gradient(tree: Any) -> Any:
+    """A tree in the structure that its gradient has: leaf for leaf, but objects as dicts of their arrays."""
+    how = trees.container(tree)
+    if how is None:
+        return tree
+    values = list(how.values(tree))
+    if how.gradient is not None:
+        return how.gradient(tree, values)
+    return how.rebuild(tree, [like_gradient(v) for v in values])
