@@ -1,0 +1,25 @@
+"""Whether the values of an array may be looked at on the way."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from bpgpu.backend.libraries import library_of
+
+
+def at_hand(x: Any) -> bool:
+    """True if reading values of the plain array `x` waits for no device and breaks no compiled step.
+
+    So it is with NumPy, array-api-strict, and with torch and JAX on the CPU while they do not compile. It decides only
+    whether labels and indices are checked, never what is computed.
+    """
+    library = library_of(x)
+    if library in ("numpy", "array_api_strict"):
+        return True
+    if library == "torch":
+        return x.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling()
+    if library == "jax":
+        jax = sys.modules["jax"]
+        return not isinstance(x, jax.core.Tracer) and x.device.platform == "cpu"
+    return False

@@ -1,0 +1,1 @@
+"""Functions of neural networks, named and called as in `torch.nn.functional`."""
