@@ -5,8 +5,36 @@ message says where, what was expected, what came, and what to do about it.
 """
 
 
+from collections.abc import Callable
+from typing import Any
+
+
 class BpgpuError(Exception):
-    """Base of all errors of bpgpu."""
+    """Base of all errors of bpgpu.
+
+    An error that arises inside a model is told with the layer: `Conv2d 'encoder.2': ...`.
+    """
+
+    _layer: str = ""
+    _path: tuple[str, ...] = ()
+    _inner: Any = None
+
+    def passed_through(self, module: Any, name_of: Callable[[Any], str | None]) -> None:
+        """Note, on the way out, a Module whose `forward` the error has left."""
+        if not self._layer:
+            self._layer = type(module).__name__
+        else:
+            name = name_of(self._inner)
+            if name is not None:
+                self._path = (name, *self._path)
+        self._inner = module
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not self._layer:
+            return text
+        path = f" '{'.'.join(self._path)}'" if self._path else ""
+        return f"{self._layer}{path}: {text}"
 
 
 class ShapeError(BpgpuError, ValueError):
@@ -39,6 +67,10 @@ class TraceError(BpgpuError, ValueError):
 
 class TreeError(BpgpuError, ValueError):
     """Two trees that should have the same structure differ, or one array stands at two places."""
+
+
+class ModuleError(BpgpuError, ValueError):
+    """A Module was built, changed or loaded in a way that cannot work."""
 
 
 class GradientError(BpgpuError, ValueError):

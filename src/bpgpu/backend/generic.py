@@ -19,9 +19,7 @@ class Backend:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
 
-    def one(self, x: Any) -> Any:
-        """The number 1 as an array like the scalar `x`."""
-        return self.xp.ones_like(x)
+    # ---- assignment and its transpose
 
     def assign(self, x: Any, key: Any, value: Any) -> Any:
         """A copy of `x` with `x[key] = value`."""
@@ -34,31 +32,65 @@ class Backend:
     def scatter_add(self, shape: tuple[int, ...], key: Any, g: Any) -> Any:
         """Zeros of `shape` with `g` added at `key`: once for each time that a position occurs in it."""
         xp = self.xp
+        axis = indexed_axis(key, len(shape))
+        if axis is not None and not hasattr(g, "at"):
+            return self._add_along(shape, axis, _indices(key), g)
         zeros = xp.zeros(shape, dtype=g.dtype, device=self.device_of(g))
         if hasattr(zeros, "at"):
             return zeros.at[key].add(g)
         if not repeats(key):
             zeros[key] = g
             return zeros
-        count = math.prod(shape)
-        places = xp.reshape(xp.arange(count, device=self.device_of(g)), shape)[key]
-        places, flat = xp.reshape(places, (-1,)), xp.reshape(g, (-1,))
-        if hasattr(zeros, "index_add"):
-            summed = xp.reshape(zeros, (-1,)).index_add(0, places, flat)
-        else:
-            summed = self._sum_by_place(count, places, flat)
+        places = xp.reshape(self._places(shape, key, self.device_of(g)), (-1,))
+        summed = self.sum_rows(math.prod(shape), places, xp.reshape(g, (-1, 1)))
         return xp.reshape(summed, shape)
 
-    def _sum_by_place(self, count: int, places: Any, values: Any) -> Any:
-        """Sum values of equal place in standard functions only: a product with a one-hot matrix, in blocks."""
+    def _add_along(self, shape: tuple[int, ...], axis: int, indices: Any, g: Any) -> Any:
+        """`scatter_add` where one axis is read at an array of positions and the others as they are: an embedding."""
         xp = self.xp
-        out = xp.zeros((count,), dtype=values.dtype, device=self.device_of(values))
+        n, others = shape[axis], (*shape[:axis], *shape[axis + 1 :])
+        new = tuple(range(axis, axis + indices.ndim))  # the axes of g that the indices made
+        rest = tuple(i for i in range(g.ndim) if i not in new)
+        rows = g if axis == 0 else xp.permute_dims(g, new + rest)
+        rows = xp.reshape(rows, (math.prod(indices.shape), math.prod(others)))
+        places = xp.reshape(indices, (-1,))
+        places = xp.where(places < 0, places + n, places)
+        summed = xp.reshape(self.sum_rows(n, places, rows), (n, *others))
+        return summed if axis == 0 else xp.moveaxis(summed, 0, axis)
+
+    def _places(self, shape: tuple[int, ...], key: Any, device: Any) -> Any:
+        """The positions that `key` reads in a flat array, without an array of all positions."""
+        xp = self.xp
+        places: Any = 0
+        for axis, n in enumerate(shape):
+            column = (n, *(1,) * (len(shape) - axis - 1))
+            along = xp.arange(n, device=device) * math.prod(shape[axis + 1 :])
+            places = places + xp.broadcast_to(xp.reshape(along, column), shape)[key]
+        return places
+
+    def sum_rows(self, count: int, places: Any, rows: Any) -> Any:
+        """An array of `count` rows; row `i` is the sum of the `rows` whose place is `i`."""
+        xp = self.xp
+        out = xp.zeros((count, rows.shape[1]), dtype=rows.dtype, device=self.device_of(rows))
+        if hasattr(out, "index_add"):  # torch
+            return out.index_add(0, places, rows)
+        ids = xp.reshape(xp.arange(count, device=self.device_of(rows)), (-1, 1))
         step = max(1, 2**22 // max(count, 1))
-        for start in range(0, values.shape[0], step):
+        for start in range(0, rows.shape[0], step):  # a product with a one-hot matrix, in blocks
             block = slice(start, start + step)
-            hot = places[None, block] == xp.arange(count, device=self.device_of(values))[:, None]
-            out = out + xp.astype(hot, values.dtype) @ values[block]
+            hot = ids == xp.reshape(places[block], (1, -1))
+            out = out + xp.astype(hot, rows.dtype) @ rows[block, :]
         return out
+
+    def last_written(self, shape: tuple[int, ...], key: Any, like: Any) -> Any:
+        """For each value assigned at `key`: is it the one that stays, if a position occurs several times?"""
+        xp = self.xp
+        device = self.device_of(like)
+        order = xp.reshape(xp.arange(math.prod(like.shape), device=device), like.shape)
+        blank = xp.zeros(shape, dtype=order.dtype, device=device)
+        return self.assign(blank, key, order)[key] == order
+
+    # ---- where arrays live
 
     def device_of(self, x: Any) -> Any:
         """The device of an array, in the library's own words."""
@@ -78,26 +110,86 @@ class Backend:
 
         return np.asarray(x, dtype=dtype, copy=copy)
 
+    # ---- who owns memory
+
     def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
         """Arrays that may be changed in place: none shares memory with another of them or with `others`.
 
-        Here only identical objects are told apart; a backend whose arrays are views does better.
+        A library of which nothing is known gets copies, unless its arrays never change.
         """
-        seen = {id(x) for x in others}
+        return [x if x is None or hasattr(x, "at") else self.xp.asarray(x, copy=True) for x in arrays]
+
+
+class StridedBackend(Backend):
+    """Libraries whose arrays are strided views of a memory that `base` tells: NumPy and CuPy."""
+
+    def sum_rows(self, count: int, places: Any, rows: Any) -> Any:
+        """`add.at` is fast for flat arrays only: 5 times faster than with rows, and than any detour by sorting."""
+        xp = self.xp
+        width = rows.shape[1]
+        wide = xp.float32 if rows.dtype == xp.float16 else rows.dtype
+        out = xp.zeros(count * width, dtype=wide)
+        flat = places if width == 1 else (places[:, None] * width + xp.arange(width)).reshape(-1)
+        xp.add.at(out, flat, rows.reshape(-1).astype(wide, copy=False))
+        return out.reshape(count, width).astype(rows.dtype, copy=False)
+
+    def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
+        seen = {id(_owner(x)) for x in others}
         out = []
         for x in arrays:
-            if x is not None and id(x) in seen:
-                x = self.xp.asarray(x, copy=True)
-            seen.add(id(x))
+            if hasattr(x, "__iadd__"):  # NumPy's scalars never change
+                owner = id(_owner(x))
+                if owner in seen or 0 in x.strides or not getattr(x.flags, "writeable", True):
+                    x = x.copy()
+                    owner = id(x)
+                seen.add(owner)
             out.append(x)
         return out
+
+
+def _owner(x: Any) -> Any:
+    """The array whose memory `x` looks at: itself unless it is a view."""
+    while getattr(x, "base", None) is not None:
+        x = x.base
+    return x
+
+
+# ---- what an index reads
 
 
 def repeats(key: Any) -> bool:
     """True if indexing with `key` may read one position more than once: it holds an array of integers."""
     parts = key if isinstance(key, tuple) else (key,)
-    return any(
-        isinstance(k, list)
-        or (getattr(k, "shape", ()) != () and "bool" not in str(k.dtype))
-        for k in parts
+    return any(isinstance(k, list) or is_indices(k) for k in parts)
+
+
+def is_indices(k: Any) -> bool:
+    """True for an array of integers with at least one axis."""
+    return getattr(k, "shape", ()) != () and "bool" not in str(k.dtype)
+
+
+def indexed_axis(key: Any, ndim: int) -> int | None:
+    """The axis that `key` reads at an array of positions, if it reads all others as they are.
+
+    >>> import numpy as np
+    >>> indexed_axis((..., np.asarray([0, 0]), slice(None)), 3)
+    1
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    found = [i for i, k in enumerate(parts) if is_indices(k)]
+    if len(found) != 1:
+        return None
+    (axis,) = found
+    whole = all(
+        i == axis or k is Ellipsis or (isinstance(k, slice) and k == slice(None))
+        for i, k in enumerate(parts)
     )
+    if not whole:
+        return None
+    behind = any(k is Ellipsis for k in parts[:axis])
+    return ndim - (len(parts) - axis) if behind else axis
+
+
+def _indices(key: Any) -> Any:
+    parts = key if isinstance(key, tuple) else (key,)
+    return next(k for k in parts if is_indices(k))

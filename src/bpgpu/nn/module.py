@@ -1,0 +1,364 @@
+"""Module: the base of all layers, a plain mutable object with torch's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, NoReturn, Self
+
+from bpgpu import tree as trees
+from bpgpu.autodiff.array import Array, is_live
+from bpgpu.autodiff.state import write
+from bpgpu.errors import BpgpuError, ModuleError
+from bpgpu.nn.habits import HABITS
+from bpgpu.nn.moving import moved
+from bpgpu.nn.parameter import Parameter
+from bpgpu.nn.state_dict import LoadResult, load, save
+
+
+class Module:
+    """Base of all layers and models.
+
+    A subclass draws its weights in `__init__` and computes in `forward`::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden = nn.Linear(4, 8)
+                self.scale = nn.Parameter(np.ones(8))
+
+            def forward(self, x):
+                return nn.functional.relu(self.hidden(x)) * self.scale
+
+    Attributes are kept by what they are. A `Parameter` trains. A buffer (`register_buffer`) is state that `forward` may
+    change: running statistics, a random key. Any other array is a constant that moves with `.to()`. Modules are
+    children, also inside lists, tuples and dicts. Everything has a dotted path: `"encoder.2.weight"`.
+
+    The gradient with respect to a Module is a dict `{path: array}` of its parameters. It is taken through a twin with
+    traced arrays; the Module itself never holds any. The same array, or the same layer, at two places is one parameter, under
+    the path that comes first.
+    """
+
+    training: bool
+    _parameters: dict[str, bool]
+    """Names of the parameters of this layer itself, and whether they train."""
+    _buffers: dict[str, bool]
+    """Names of its buffers, and whether they are saved."""
+
+    def __init__(self) -> None:
+        self.__dict__.update(training=True, _parameters={}, _buffers={})
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The computation; every subclass defines it."""
+        raise ModuleError(
+            f"{type(self).__name__} has no forward: define forward(self, x), which computes the layer's output"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`. An error on the way is told with the path of the layer in which it arose."""
+        try:
+            return self.forward(*args, **kwargs)
+        except BpgpuError as error:
+            error.passed_through(self, self._name_of)
+            raise
+        except AttributeError as error:
+            if "_parameters" not in self.__dict__:
+                _forgot_init(self, error)
+            raise
+
+    def _name_of(self, child: Any) -> str | None:
+        return next((name for name, m in self.named_children() if m is child), None)
+
+    # ---- attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fields = self.__dict__
+        if "_parameters" not in fields:
+            if isinstance(value, (Parameter, Module)) or trees.is_array(value):
+                _forgot_init(self, None)
+            fields[name] = value
+        elif isinstance(value, Parameter):
+            self.register_parameter(name, value)
+        elif name in fields["_buffers"]:
+            self._write_buffer(name, value)
+        elif type(value) is Array and (is_live(value) or "_twin" in fields):
+            raise ModuleError(
+                f"attribute '{name}' was set to a traced array. A Module keeps no traced arrays: return the value from "
+                f"forward, or declare state with register_buffer('{name}', array)"
+            )
+        else:
+            if name in fields["_parameters"] and value is not None and not trees.is_array(value):
+                raise ModuleError(
+                    f"parameter '{name}' can be set to an array, a Parameter or None, got {type(value).__name__}"
+                )
+            fields[name] = value
+
+    def _write_buffer(self, name: str, value: Any) -> None:
+        if value is not None and not trees.is_array(value):
+            raise ModuleError(
+                f"buffer '{name}' can be set to an array or None, got {type(value).__name__}"
+            )
+        write(self, name, value)
+        if "_twin" in self.__dict__ and value is not None:
+            self.__dict__[name] = Array(self.__dict__[name])  # on a twin, constants are of the traced namespace
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        del self.__dict__[name]
+        self._parameters.pop(name, None)
+        self._buffers.pop(name, None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in HABITS:
+            raise AttributeError(f"{type(self).__name__}.{name}: {HABITS[name]}")
+        if name in ("_parameters", "_buffers"):
+            _forgot_init(self, None)
+        raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+
+    def register_parameter(self, name: str, param: Parameter | Any | None) -> None:
+        """Add a parameter; `None` declares one that is absent, as `bias=False` does."""
+        self._check_name(name)
+        if param is not None and not isinstance(param, Parameter):
+            param = Parameter(param)
+        self._buffers.pop(name, None)
+        self._parameters[name] = param is None or param.requires_grad
+        self.__dict__[name] = None if param is None else param.data
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Add a piece of state that `forward` may assign to; with `persistent` it is part of `state_dict()`."""
+        self._check_name(name)
+        if tensor is not None and not trees.is_array(tensor):
+            raise ModuleError(
+                f"register_buffer('{name}', ...): expected an array or None, got {type(tensor).__name__}"
+            )
+        self._parameters.pop(name, None)
+        self._buffers[name] = persistent
+        self.__dict__[name] = tensor
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Add a child under a name that may be computed."""
+        self._check_name(name)
+        if module is not None and not isinstance(module, Module):
+            raise ModuleError(f"add_module('{name}', ...): expected a Module, got {type(module).__name__}")
+        setattr(self, name, module)
+
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise ModuleError(f"a name must be a non-empty string without dots, got {name!r}")
+        if name not in self.__dict__ and hasattr(type(self), name):
+            raise ModuleError(f"'{name}' is the name of an attribute of {type(self).__name__} already")
+
+    # ---- what is inside
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The Modules directly inside, with their names; those in lists and dicts as `"layers.0"`."""
+        seen: set[int] = set()
+        for name, value in self.__dict__.items():
+            for path, child in _modules_in(name, value):
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    yield path, child
+
+    def children(self) -> Iterator[Module]:
+        """The Modules directly inside."""
+        return (m for _, m in self.named_children())
+
+    def named_modules(
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This Module and all inside, with their paths; a shared one once, under its first path."""
+        memo = set() if memo is None else memo
+        if remove_duplicate and id(self) in memo:
+            return
+        memo.add(id(self))
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(memo, _join(prefix, name), remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """This Module and all inside."""
+        return (m for _, m in self.named_modules())
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """The parameters with their paths; one that is tied to another place comes once."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as a dict `{path: array}`, frozen ones included."""
+        return dict(self.named_parameters())
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """The buffers with their paths."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self) -> dict[str, Any]:
+        """The buffers as a dict `{path: array}`."""
+        return dict(self.named_buffers())
+
+    def _named(
+        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        owners = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
+        for path, module in owners:
+            for name in module.__dict__[kind]:
+                value = module.__dict__[name]
+                if value is None or (remove_duplicate and id(value) in seen):
+                    continue
+                seen.add(id(value))
+                yield _join(path, name), value
+
+    def get_submodule(self, target: str) -> Module:
+        """The Module at a dotted path; the empty path is this one."""
+        found = dict(self.named_modules(remove_duplicate=False)).get(target)
+        if found is None:
+            raise ModuleError(f"there is no Module at '{target}' in this {type(self).__name__}")
+        return found
+
+    def locate(self, path: str) -> tuple[Module, str]:
+        """The layer that owns the parameter or buffer at a path, and its name there."""
+        head, _, name = path.rpartition(".")
+        owner = self.get_submodule(head)
+        if name not in owner._parameters and name not in owner._buffers:
+            raise ModuleError(f"there is no parameter or buffer at '{path}'")
+        return owner, name
+
+    # ---- modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for this Module and all inside: dropout drops, batch norm learns its statistics."""
+        if not isinstance(mode, bool):
+            raise ModuleError(f"train(mode): expected True or False, got {mode!r}")
+        for module in self.modules():
+            module.__dict__["training"] = mode
+        return self
+
+    def eval(self) -> Self:
+        """Evaluation mode: `train(False)`."""
+        return self.train(False)
+
+    def freeze(self, *patterns: str) -> Self:
+        """Exclude parameters from gradients: those whose path, or whose layer's path, matches one of the patterns.
+
+        Patterns are as in a shell: `"encoder"` and `"encoder.*"` mean all in it, `"*.bias"` all biases. Without patterns
+        everything is frozen.
+        """
+        return self._set_trainable(patterns, False)
+
+    def unfreeze(self, *patterns: str) -> Self:
+        """Undo `freeze`; the same patterns."""
+        return self._set_trainable(patterns, True)
+
+    def _set_trainable(self, patterns: tuple[str, ...], trains: bool) -> Self:
+        matched = {pattern: False for pattern in patterns}
+        for path, _ in self.named_parameters(remove_duplicate=False):
+            hits = [p for p in patterns if _matches(path, p)]
+            matched.update(dict.fromkeys(hits, True))
+            if hits or not patterns:
+                owner, name = self.locate(path)
+                owner._parameters[name] = trains
+        missed = [p for p, hit in matched.items() if not hit]
+        if missed:
+            raise ModuleError(
+                f"{'unfreeze' if trains else 'freeze'}: no parameter matches {missed}; the paths are "
+                f"{list(self.parameters())}"
+            )
+        return self
+
+    def trainable(self) -> dict[str, Any]:
+        """The parameters that are not frozen, `{path: array}`: what a gradient is taken with respect to."""
+        found: dict[str, Any] = {}
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            fields = module.__dict__
+            for name, trains in fields["_parameters"].items():
+                value = fields[name]
+                if trains and value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    found[_join(path, name)] = value
+        return found
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call `fn` on every Module inside and on this one, children first; for custom initialisation."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # ---- arrays in and out
+
+    def to(self, device: Any = None, dtype: Any = None) -> Self:
+        """Move all arrays to a device and cast the floating ones to a dtype; returns this Module.
+
+        Both may be given by position: `model.to("cuda")`, `model.to("float64")`, `model.to(dev, "float32")`.
+        """
+        return moved(self, device, dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters and the persistent buffers as a dict `{path: array}`: the arrays themselves, not copies."""
+        return save(self)
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
+        """Copy arrays into the parameters and buffers, in the dtype and on the device that are there.
+
+        *Raises* `ModuleError` that lists what is missing, unexpected (unless `strict=False`) or of another shape. Then
+        nothing has been changed.
+        """
+        return load(self, state_dict, strict)
+
+    # ---- looks
+
+    def extra_repr(self) -> str:
+        """The settings of the layer, for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        children = [(name, repr(child)) for name, child in self.named_children()]
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        lines = [extra] if extra else []
+        lines += [f"({name}): {text}" for name, text in children]
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+class _Found(NamedTuple):
+    path: str
+    module: Module
+
+
+def _modules_in(name: str, value: Any) -> Iterator[_Found]:
+    """The Modules in an attribute: itself, or those in lists, tuples and dicts."""
+    if isinstance(value, Module):
+        yield _Found(name, value)
+    elif isinstance(value, dict) and not name.startswith("_"):
+        for key, item in value.items():
+            yield from _modules_in(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _modules_in(f"{name}.{i}", item)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _forgot_init(module: Module, cause: BaseException | None) -> NoReturn:
+    name = type(module).__name__
+    raise ModuleError(
+        f"{name} was not initialised: call super().__init__() first in {name}.__init__, before setting attributes"
+    ) from cause

@@ -1,0 +1,37 @@
+"""The mark of what trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bpgpu import tree as trees
+from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.dtypes import is_floating
+from bpgpu.device import device
+from bpgpu.errors import DtypeError
+
+
+class Parameter:
+    """Marks an array as a parameter when it is assigned to a Module: `self.scale = nn.Parameter(array)`.
+
+    After that, `self.scale` is the plain array; the Module remembers that it trains.
+
+    *Parameters* `data`: an array, or nested lists of numbers. `requires_grad=False`: a parameter that is frozen.
+
+    *Raises* `DtypeError` for a parameter that is to train and is not floating.
+    """
+
+    __slots__ = ("data", "requires_grad")
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        data = raw(data) if trees.is_array(data) else device().asarray(data)
+        if requires_grad and not is_floating(data):
+            raise DtypeError(
+                f"Parameter: only floating arrays can train, got dtype {data.dtype}. Cast it first, or pass "
+                "requires_grad=False"
+            )
+        self.data = data
+        self.requires_grad = requires_grad
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.data!r})"

@@ -1,0 +1,91 @@
+"""Saving a Module's arrays to a dict, and loading them back: all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bpgpu import tree as trees
+from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.dtypes import kind
+from bpgpu.backend import backend_of
+from bpgpu.backend.libraries import namespace_of
+from bpgpu.device import to_numpy
+from bpgpu.errors import ModuleError
+
+if TYPE_CHECKING:
+    from bpgpu.nn.module import Module
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def save(module: Module) -> dict[str, Any]:
+    """The arrays of a Module by path; a tied one stands under each of its paths, as torch writes it."""
+    return {path: owner.__dict__[name] for path, owner, name in _saved(module)}
+
+
+def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
+    """Copy `state_dict` into the Module, after everything about it has been checked."""
+    if not isinstance(state_dict, Mapping):
+        raise ModuleError(
+            f"load_state_dict: expected a dict {{path: array}}, got {type(state_dict).__name__}"
+        )
+    places = {path: (owner, name) for path, owner, name in _saved(module)}
+    missing = [path for path in places if path not in state_dict]
+    unexpected = [path for path in state_dict if path not in places]
+    problems = [f"{path}: missing" for path in missing] if strict else []
+    problems += [f"{path}: unexpected" for path in unexpected] if strict else []
+    found = {path: state_dict[path] for path in places if path in state_dict}
+    for path, value in found.items():
+        owner, name = places[path]
+        problems += _problem(path, owner.__dict__[name], value)
+    if problems:
+        raise ModuleError(
+            f"load_state_dict: nothing was loaded into this {type(module).__name__}. "
+            + "; ".join(problems)
+        )
+    converted = {path: _converted(places[path], value) for path, value in found.items()}
+    for path, value in converted.items():
+        owner, name = places[path]
+        old = owner.__dict__[name]
+        owner.__dict__[name] = backend_of(namespace_of(old)).copy_into(old, value)
+    return LoadResult(missing, unexpected)
+
+
+def _saved(module: Module) -> Iterator[tuple[str, Module, str]]:
+    for path, owner in module.named_modules(remove_duplicate=False):
+        fields = owner.__dict__
+        saved = [*fields["_parameters"], *(n for n, keep in fields["_buffers"].items() if keep)]
+        for name in saved:
+            if fields[name] is not None:
+                yield (f"{path}.{name}" if path else name), owner, name
+
+
+def _problem(path: str, old: Any, value: Any) -> list[str]:
+    if not trees.is_array(value):
+        return [f"{path}: expected an array, got {type(value).__name__}"]
+    if tuple(value.shape) != tuple(old.shape):
+        return [f"{path}: expected shape {tuple(old.shape)}, got {tuple(value.shape)}"]
+    if kind(raw(value).dtype) == "complex" and kind(old.dtype) != "complex":
+        return [f"{path}: expected a real array, got dtype {value.dtype}"]
+    return []
+
+
+def _converted(place: tuple[Module, str], value: Any) -> Any:
+    """The value as an array of the library, dtype and device that are there."""
+    owner, name = place
+    old = owner.__dict__[name]
+    xp = namespace_of(old)
+    value = raw(value)
+    if namespace_of(value) is not xp:
+        value = xp.asarray(to_numpy(value))
+    if value.dtype != old.dtype:
+        value = xp.astype(value, old.dtype)
+    backend = backend_of(xp)
+    device = backend.device_of(old)
+    return value if backend.device_of(value) == device else backend.to_device(value, device)
