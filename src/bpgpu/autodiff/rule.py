@@ -288,7 +288,8 @@ def _output(tape: Tape, value: Any) -> Any:
 
 def rebuilt(result: tuple[Any, ...], values: list[Any]) -> Any:
     """A tuple, or named tuple, like `result`."""
-    return type(result)(*values) if hasattr(result, "_fields") else tuple(values)
+    cls: Any = type(result)  # torch's named tuples are made from a sequence, as plain tuples are
+    return cls(*values) if hasattr(cls, "_fields") else cls(values)
 
 
 # ---- what rules leave unsaid: broadcasting, mixed dtypes, complex numbers

@@ -14,11 +14,14 @@ from bpgpu.autodiff.rule import Rule, operator
 from bpgpu.autodiff.rules import (
     arithmetic,
     cumulative,
+    decompositions,
+    determinants,
     elementwise,
     fft,
     indexing,
     linalg,
     manipulation,
+    products,
     reductions,
     searching,
 )
@@ -36,8 +39,14 @@ RULES: dict[str, Rule] = {
     **_collect(manipulation),
     **_collect(indexing),
     **_collect(searching),
-    **{name: getattr(linalg, name) for name in ("matmul", "matrix_transpose")},
+    **{
+        name: getattr(products, name)
+        for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")
+    },
+    **_collect(products, "linalg."),
     **_collect(linalg, "linalg."),
+    **_collect(determinants, "linalg."),
+    **_collect(decompositions, "linalg."),
     **_collect(fft, "fft."),
 }
 """Functions with a derivative of their own, by path."""

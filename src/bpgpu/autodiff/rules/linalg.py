@@ -1,42 +1,136 @@
-"""Derivatives of linear algebra."""
+"""Derivatives of inverses, powers and norms of matrices.
+
+Products are in `products.py`, factorisations in `decompositions.py`, determinants in `determinants.py`.
+"""
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
-from bpgpu.autodiff.rule import rule, unbroadcast
-
-
-@rule(arrays=2)
-def matmul(xp: Any, x: Any, y: Any) -> Any:
-    """Last two axes are matrices, the axes before them broadcast; an operand of one axis is a vector."""
-    out = x @ y
-    nx, ny = x.ndim, y.ndim
-    if nx == 2 and ny == 2:
-        return out, lambda g: g @ y.T, lambda g: x.T @ g
-    shape_x, shape_y = x.shape, y.shape
-
-    def pull_x(g: Any) -> Any:
-        if nx == 1 and ny == 1:
-            return g * y
-        if ny == 1:
-            return unbroadcast(xp, xp.expand_dims(g, axis=-1) * y, shape_x)
-        if nx == 1:
-            return unbroadcast(xp, xp.squeeze(y @ xp.expand_dims(g, axis=-1), axis=-1), shape_x)
-        return unbroadcast(xp, g @ xp.matrix_transpose(y), shape_x)
-
-    def pull_y(g: Any) -> Any:
-        if nx == 1 and ny == 1:
-            return g * x
-        if ny == 1:
-            return unbroadcast(xp, xp.squeeze(xp.matrix_transpose(x) @ xp.expand_dims(g, axis=-1), axis=-1), shape_y)
-        if nx == 1:
-            return unbroadcast(xp, xp.expand_dims(x, axis=-1) * xp.expand_dims(g, axis=-2), shape_y)
-        return unbroadcast(xp, xp.matrix_transpose(x) @ g, shape_y)
-
-    return out, pull_x, pull_y
+from bpgpu.autodiff.rule import ZERO, joint, rule, unbroadcast
+from bpgpu.autodiff.rules.matrices import adjoint, on_diagonal, reciprocal
+from bpgpu.autodiff.rules.reductions import restored
+from bpgpu.errors import ShapeError
 
 
 @rule
-def matrix_transpose(xp: Any, x: Any) -> Any:
-    return xp.matrix_transpose(x), lambda g: xp.matrix_transpose(g)
+def inv(xp: Any, x: Any, /) -> Any:
+    """From d(x y) = 0 with y = inv(x): dy = -y dx y."""
+    y = xp.linalg.inv(x)
+    yt = xp.matrix_transpose(y)
+    return y, lambda g: -(yt @ g @ yt)
+
+
+@rule(arrays=2)
+def solve(xp: Any, a: Any, b: Any, /) -> Any:
+    """y = inv(a) b: the gradient of b solves the transposed system, and that of a follows from it."""
+    y = xp.linalg.solve(a, b)
+    vectors = b.ndim == 1
+
+    def pull(g: Any, wanted: tuple[bool, ...]) -> Any:
+        column = xp.expand_dims(g, axis=-1) if vectors else g
+        gb = xp.linalg.solve(xp.matrix_transpose(a), column)
+        ga = None
+        if wanted[0]:
+            row = xp.expand_dims(y, axis=-2) if vectors else xp.matrix_transpose(y)
+            ga = unbroadcast(xp, -(gb @ row), a.shape)
+        return ga, unbroadcast(xp, gb[..., 0] if vectors else gb, b.shape)
+
+    return y, joint(pull)
+
+
+@rule(conjugate=False)
+def pinv(xp: Any, x: Any, /, *, rtol: Any = None) -> Any:
+    """For matrices near x of the same rank (Golub and Pereyra 1973, eq. 4.12), with y = pinv(x) and ^H the adjoint:
+
+    dy = -y dx y + y y^H dx^H (1 - x y) + (1 - y x) dx^H y^H y
+    """
+    y = xp.linalg.pinv(x, rtol=rtol)
+
+    def pull(g: Any) -> Any:
+        yh, gh = adjoint(xp, y), adjoint(xp, g)
+        left, right = gh @ y @ yh, yh @ y @ gh
+        return -(yh @ g @ yh) + left - x @ (y @ left) + right - (right @ y) @ x
+
+    return y, pull
+
+
+@rule
+def _identity(xp: Any, x: Any) -> Any:
+    """The identity for each matrix of a stack."""
+    return on_diagonal(xp, xp.ones_like(xp.linalg.diagonal(x)), x.shape[-2:]), ZERO
+
+
+def matrix_power(xp: Any, x: Any, n: int, /) -> Any:
+    """By repeated squaring."""
+    n = operator.index(n)
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"matrix_power: expected square matrices (..., n, n), got shape {x.shape}")
+    if n == 0:
+        return _identity(x)
+    square = xp.linalg.inv(x) if n < 0 else +x
+    n, power = abs(n), None
+    while n:
+        if n % 2:
+            power = square if power is None else power @ square
+        n //= 2
+        square = square @ square if n else None
+    return power
+
+
+@rule(conjugate=False)
+def vector_norm(
+    xp: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2
+) -> Any:
+    """(sum |x|^p)^(1/p). At kinks, above all at a vector of zeros, the derivative is 0; entries that tie for the
+    largest or smallest (p = inf, -inf) share the gradient.
+    """
+    y = xp.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    if ord == 0:  # a count
+        return y, ZERO
+
+    def pull(g: Any) -> Any:
+        if ord == 1:
+            return restored(xp, g, axis, keepdims, x.shape) * xp.sign(x)
+        g, norm = (restored(xp, v, axis, keepdims, x.shape) for v in (g, y))
+        if ord == 2:
+            return g * reciprocal(xp, norm) * x
+        size = xp.abs(x)
+        if math.isinf(ord):
+            reached = xp.astype(size == norm, norm.dtype)
+            return g / xp.sum(reached, axis=axis, keepdims=True) * reached * xp.sign(x)
+        share = size * reciprocal(xp, norm) if ord > 1 else norm * reciprocal(xp, size)
+        share = xp.where(size == 0, xp.ones_like(share), share)
+        return g * share ** abs(ord - 1) * xp.sign(x)
+
+    return y, pull
+
+
+def matrix_norm(xp: Any, x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """Through the norms of vectors: of all entries, of columns or rows, or of the singular values."""
+    if ord is None or ord == "fro":
+        return xp.linalg.vector_norm(x, axis=(-2, -1), keepdims=keepdims)
+    if ord not in _NORMS:
+        raise ValueError(
+            f"matrix_norm: ord must be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}"
+        )
+    axis, extreme = _NORMS[ord]
+    parts = xp.linalg.svdvals(x) if axis is None else xp.sum(xp.abs(x), axis=axis)
+    y = getattr(xp, extreme)(parts, axis=-1)
+    return xp.reshape(y, (*y.shape, 1, 1)) if keepdims else y
+
+
+_NORMS: dict[Any, tuple[int | None, str]] = {
+    "nuc": (None, "sum"),
+    2: (None, "max"),
+    -2: (None, "min"),
+    1: (-2, "max"),
+    -1: (-2, "min"),
+    math.inf: (-1, "max"),
+    -math.inf: (-1, "min"),
+}
+"""For each norm the axis that is summed over first, `None` for singular values, and what is taken of the sums."""
+
+COMPOSED = {"linalg.matrix_norm": matrix_norm, "linalg.matrix_power": matrix_power}
