@@ -1,4 +1,11 @@
-"""bpgpu: backpropagation on the arrays that you already have."""
+"""bpgpu: backpropagation on the arrays that you already have.
+
+What differentiates is here; the folders `functional`, `nn`, `optim`, `random` and `testing` are imported when they are
+first named.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from bpgpu import errors
 from bpgpu.autodiff import operators as _operators
@@ -7,20 +14,56 @@ from bpgpu.autodiff.control import checkpoint, custom_vjp, stop_gradient
 from bpgpu.autodiff.derived import hessian, hvp, jacobian, jvp
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.transform import grad, value_and_grad, vjp
+from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
+
+if TYPE_CHECKING:
+    from bpgpu import functional, nn, optim, random, testing, tree
+    from bpgpu.random import seed
 
 __version__ = "0.1.0"
 __all__ = [
+    "Device",
     "array_namespace",
     "check_grads",
     "checkpoint",
     "custom_vjp",
+    "device",
+    "devices",
     "errors",
+    "functional",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
+    "nn",
+    "optim",
+    "random",
+    "seed",
+    "show_config",
     "stop_gradient",
+    "testing",
+    "to_device",
+    "to_numpy",
+    "tree",
     "value_and_grad",
     "vjp",
 ]
+
+_FOLDERS = ("functional", "nn", "optim", "random", "testing", "tree")
+_ELSEWHERE = {"seed": "bpgpu.random"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a folder when it is first named, so that `import bpgpu` stays quick."""
+    if name in _FOLDERS:
+        return importlib.import_module(f"bpgpu.{name}")
+    if name in _ELSEWHERE:
+        value = getattr(importlib.import_module(_ELSEWHERE[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'bpgpu' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
