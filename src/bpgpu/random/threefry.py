@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bpgpu.random.keys import Array, device_of, namespace_of
+from bpgpu.backend.libraries import namespace_of
+from bpgpu.random.keys import Array, device_of
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
@@ -23,7 +24,7 @@ PARITY = 0x1BD11BDA
 SEGMENT = 1 << 30
 """The most blocks computed at once: int32 counts them."""
 TILE = 1 << 15
-"""The most blocks computed at once by a library without a compiler on the host: its arrays stay in the cache."""
+"""The most blocks computed at once on the host: the arrays in use stay in the cache of a core."""
 
 
 def threefry2x32(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
@@ -77,9 +78,10 @@ def draw(key: Array, count: int, values: Callable[[Any, Array, Array], Array]) -
 def each_tile(key: Array, count: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
     """The blocks in order, as many at a time as suits the library; at least one tile, which may be empty."""
     xp, device = namespace_of(key), device_of(key)
-    interpreted = device == "cpu" and hasattr(xp.add, "reduce")  # universal functions, memory of the host
-    dtype, most = (xp.uint32, TILE) if interpreted else (xp.int32, SEGMENT)
-    words = xp.astype(key, dtype, copy=False)  # unsigned words spare a mask at each shift, where a library has them
+    # NumPy alone calls its device by a word. There, tiles pay, and unsigned words, which need no mask after a shift.
+    on_host = isinstance(device, str)
+    dtype, most = (xp.uint32, TILE) if on_host else (xp.int32, SEGMENT)
+    words = xp.astype(key, dtype, copy=False)
     key0, key1 = words[0:1], words[1:2]
     end = start + count
     while True:
@@ -87,10 +89,10 @@ def each_tile(key: Array, count: int, start: int = 0) -> Iterator[tuple[Array, A
         n = min(end - start, most, (1 << 32) - low)
         x1 = xp.arange(n, dtype=dtype, device=device)
         if low:
-            x1 += _wrapped(low, interpreted)
-        x0 = xp.zeros((1,), dtype=dtype, device=device) + _wrapped(high, interpreted)
+            x1 += _wrapped(low, on_host)
+        x0 = xp.zeros((1,), dtype=dtype, device=device) + _wrapped(high, on_host)
         x0, x1 = threefry2x32(key0, key1, x0, x1)
-        yield (xp.astype(x0, xp.int32), xp.astype(x1, xp.int32)) if interpreted else (x0, x1)
+        yield (xp.astype(x0, xp.int32), xp.astype(x1, xp.int32)) if on_host else (x0, x1)
         start += n
         if start >= end:
             return

@@ -1,0 +1,103 @@
+"""The default keys of a thread: what layers draw from when they are given no key."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from bpgpu.random.keys import Array, Key, RandomError, checked_count, key, key_of_words
+from bpgpu.random.threefry import blocks
+
+AHEAD = 64
+"""So many keys are drawn at a time: on arrays, one costs as much as all."""
+
+
+class _Stream(threading.local):
+    """One to a thread. It is a seed and how many keys were taken; the rest is drawn ahead."""
+
+    seed: int | None = None
+    taken: int = 0
+    ready: list[tuple[int, int]]
+
+
+_stream = _Stream()
+
+
+def seed(value: int | None = None) -> int:
+    """Start this thread's stream of keys anew; returns the seed.
+
+    *Parameters* `value` is an integer in [0, 2**64); without it, the operating system gives one.
+
+    The stream serves this thread only: another thread calls `seed` itself, or begins with a seed of the operating
+    system, as every thread does that never called it. A forked process goes on with a copy of the stream.
+
+    *Raises* `DtypeError` if the seed is no integer, `RandomError` if it does not fit into 64 bits.
+
+    >>> seed(0)
+    0
+    """
+    if value is None:
+        value = int.from_bytes(os.urandom(8), "little")
+    key(value)  # raises if it is none
+    _set(int(value), 0)
+    return int(value)
+
+
+def initial_seed() -> int:
+    """The seed of this thread's stream: what `seed` must be given to see the same numbers again."""
+    if _stream.seed is None:
+        return seed()
+    return _stream.seed
+
+
+def next_key(device: Any = None, *, like: Array | None = None) -> Key:
+    """The next key of this thread's stream; on the host, or where `device` or the array `like` says.
+
+    Key `i` after `seed(s)` is child `i` of `split(key(s), n)`.
+
+    Under a compiler that records Python (`jax.jit`, `torch.compile`), this is a constant of the recording. Code that is
+    to draw anew at each call takes its key as an argument or keeps it as state.
+
+    >>> from bpgpu.random import key, split
+    >>> _ = seed(0)
+    >>> bool((next_key() == split(key(0))[0]).all())
+    True
+    """
+    start = initial_seed()
+    if not _stream.ready:
+        x0, x1 = blocks(key(start), AHEAD, _stream.taken)
+        pairs = zip(x0.tolist(), x1.tolist(), strict=True)
+        _stream.ready = [(a & 0xFFFFFFFF, b & 0xFFFFFFFF) for a, b in pairs][::-1]
+    made = key_of_words(*_stream.ready[-1], device, like)
+    _stream.ready.pop()
+    _stream.taken += 1
+    return made
+
+
+def get_state() -> dict[str, int]:
+    """This thread's stream as plain numbers, for a checkpoint: its seed, and how many keys were taken."""
+    return {"seed": initial_seed(), "taken": _stream.taken}
+
+
+def set_state(state: dict[str, int]) -> None:
+    """Go on where `get_state` was called.
+
+    *Raises* `RandomError` if `state` lacks an entry or holds one that is out of range.
+
+    >>> _ = seed(0)
+    >>> state = get_state()
+    >>> first = next_key()
+    >>> set_state(state)
+    >>> bool((next_key() == first).all())
+    True
+    """
+    if set(state) != {"seed", "taken"}:
+        raise RandomError(f"state: expected the entries seed and taken, got {sorted(state)}")
+    taken = checked_count(state["taken"], "taken")
+    seed(state["seed"])
+    _set(int(state["seed"]), taken)
+
+
+def _set(value: int, taken: int) -> None:
+    _stream.seed, _stream.taken, _stream.ready = value, taken, []
