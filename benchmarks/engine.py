@@ -1,11 +1,12 @@
-"""What the tape costs: small and middle-sized steps against PyTorch, HIPS autograd, MyGrad, JAX and NumPy by hand.
+"""What the tape costs: small and middle-sized steps against PyTorch, HIPS autograd, MyGrad, JAX and
+NumPy by hand.
 
 Run: python benchmarks/engine.py [--rounds N] [--write]
 
-All rivals run in this one process, taking turns; a figure is the median over the rounds of the ratio to the first rival of
-its table, so that a machine whose speed drifts does not matter. Steps compute the same update from the same numbers,
-and the losses must agree. `--write` stores the tables in benchmarks/results/engine.md.
-"""
+All rivals run in this one process, taking turns; a figure is the median over the rounds of the
+ratio to the first rival of its table, so that a machine whose speed drifts does not matter. Steps
+compute the same update from the same numbers, and the losses must agree. `--write` stores the
+tables in benchmarks/results/engine.md."""
 
 from __future__ import annotations
 
@@ -87,9 +88,7 @@ def with_bpgpu(p: Problem) -> Step:
         xp = bp.array_namespace(x)
         for layer in params[:-1]:
             x = xp.tanh(functional.linear(x, layer["w"], layer["b"]))
-        return functional.cross_entropy(
-            functional.linear(x, params[-1]["w"], params[-1]["b"]), y
-        )
+        return functional.cross_entropy(functional.linear(x, params[-1]["w"], params[-1]["b"]), y)
 
     both = bp.value_and_grad(loss)
 
@@ -304,9 +303,13 @@ def dense_rivals(sizes: list[int], batch: int, first: str) -> dict[str, Step]:
         "jax.jit": ("jax", lambda: with_jax(problem)),
     }
     rivals = available({first: makers.pop(first), **makers})
-    losses = {name: [float(np.asarray(plain(step()))) for _ in range(3)] for name, step in rivals.items()}
+    losses = {
+        name: [float(np.asarray(plain(step()))) for _ in range(3)] for name, step in rivals.items()
+    }
     for name, found in losses.items():
-        assert np.allclose(found, losses[first], rtol=1e-4), f"{name} computes something else: {losses}"
+        assert np.allclose(found, losses[first], rtol=1e-4), (
+            f"{name} computes something else: {losses}"
+        )
     return rivals
 
 
@@ -315,11 +318,21 @@ def plain(x: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--write", action="store_true", help="store the tables in benchmarks/results")
+    parser.add_argument(
+        "--write", action="store_true", help="store the tables in benchmarks/results"
+    )
     options = parser.parse_args()
-    libraries = {"by hand": None, "bpgpu": None, "autograd": "autograd", "mygrad": "mygrad", "jax.jit": "jax"}
+    libraries = {
+        "by hand": None,
+        "bpgpu": None,
+        "autograd": "autograd",
+        "mygrad": "mygrad",
+        "jax.jit": "jax",
+    }
     chains = {"torch eager": ("torch", lambda: hundred_additions("torch eager"))}
     chains |= {k: (v, lambda k=k: hundred_additions(k)) for k, v in libraries.items()}
     tables = [
@@ -338,7 +351,8 @@ def main() -> None:
         ),
     ]
     head = (
-        f"`python benchmarks/engine.py --rounds {options.rounds}`: one thread, Python {platform.python_version()}, "
+        f"`python benchmarks/engine.py --rounds {options.rounds}`: one thread, Python "
+        f"{platform.python_version()}, "
         f"NumPy {np.__version__}, {platform.processor() or platform.machine()}\n"
     )
     report = "\n".join([head, *tables])

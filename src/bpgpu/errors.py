@@ -1,9 +1,7 @@
 """Every error that bpgpu raises on purpose: one family, so that callers can catch it as a whole.
 
-Each class is also a `ValueError` or a `TypeError`, because that is what a user of the standard library expects. A
-message says where, what was expected, what came, and what to do about it.
-"""
-
+Each class is also a `ValueError` or a `TypeError`, because that is what a user of the standard
+library expects. A message says where, what was expected, what came, and what to do about it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,11 +52,13 @@ class LibraryError(BpgpuError, TypeError):
 
 
 class NotDifferentiableError(BpgpuError, TypeError):
-    """A gradient reached a function that has no derivative, or an argument that cannot carry one."""
+    """A gradient reached a function that has no derivative, or an argument that cannot carry
+    one."""
 
 
 class ConversionError(BpgpuError, TypeError):
-    """A traced array was about to be converted, and its gradient would have been lost in silence."""
+    """A traced array was about to be converted, and its gradient would have been lost in
+    silence."""
 
 
 class TraceError(BpgpuError, ValueError):

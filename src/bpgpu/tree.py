@@ -1,9 +1,9 @@
 """Trees: the nested dicts, lists, tuples, named tuples and dataclasses in which arrays are kept.
 
-A leaf is an array: whatever has a `shape` and a `dtype`. Everything else that is no container (a number, a string,
-`None`, a function) is part of the structure and is passed through untouched. Other classes join with `register`; that
-is how `nn.Module` becomes a tree without this file knowing of it.
-"""
+A leaf is an array: whatever has a `shape` and a `dtype`. Everything else that is no container (a
+number, a string, `None`, a function) is part of the structure and is passed through untouched.
+Other classes join with `register`; that is how `nn.Module` becomes a tree without this file knowing
+of it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ class Container(NamedTuple):
     rebuild: Callable[[Any, list[Any]], Any]
     """A container like the given one, with other branches."""
     gradient: Callable[[Any, list[Any]], Any] | None = None
-    """The gradient of an object with an identity, from those of its branches; `None` stands where none arrived."""
+    """The gradient of an object with an identity, from those of its branches; `None` stands where
+    none arrived."""
     finish: Callable[[Any, Any], None] | None = None
     """Carry what a function has changed on the rebuilt object back to the object itself."""
 
     @property
     def is_object(self) -> bool:
-        """True for what is more than the sum of its branches: it stays itself where it is not differentiated."""
+        """True for what is more than the sum of its branches: it stays itself where it is not
+        differentiated."""
         return self.finish is not None
 
 
 _kinds: dict[type, Container | bool] = {}
-"""What each class is, found once: a container, an array (`True`), or part of the structure (`False`)."""
+"""What each class is, found once: a container, an array (`True`), or part of the structure
+(`False`)."""
 _registered: list[tuple[type, Container]] = []
 
 
@@ -122,7 +125,8 @@ _DATACLASS = Container(
 def map(f: Callable[..., Any], tree: Any, *rest: Any, leaf: Leaf = is_array) -> Any:
     """Apply `f` to each leaf of `tree` (and to what stands there in `rest`); keep the structure.
 
-    *Parameters* `leaf` tells what counts as a leaf; by default arrays. Other values are returned as they are.
+    *Parameters* `leaf` tells what counts as a leaf; by default arrays. Other values are returned as
+    they are.
 
     *Raises* `TreeError` if a tree of `rest` lacks a branch of `tree` or has one more.
 

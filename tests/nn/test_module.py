@@ -244,7 +244,9 @@ def test_a_twin_of_a_twin_gives_second_order():
 
     def gradient(t):
         other = copy.deepcopy(model)
-        other.load_state_dict({**other.state_dict(), **{k: a + t * v[k] for k, a in other.parameters().items()}})
+        other.load_state_dict(
+            {**other.state_dict(), **{k: a + t * v[k] for k, a in other.parameters().items()}}
+        )
         return bp.grad(loss)(other, X)
 
     up, down = gradient(e), gradient(-e)

@@ -1,8 +1,7 @@
 """The traced array: a value, and its place on a tape.
 
-It implements the array object of the Array API standard. Operators are attached in `operators.py`, the protocols of
-NumPy in `numpy_protocol.py`; this file knows no derivative.
-"""
+It implements the array object of the Array API standard. Operators are attached in `operators.py`,
+the protocols of NumPy in `numpy_protocol.py`; this file knows no derivative."""
 
 from __future__ import annotations
 
@@ -17,12 +16,12 @@ from bpgpu.errors import ConversionError, ShapeError
 class Array:
     """A value that may be on a tape. With `tape is None` it is a constant of the traced namespace.
 
-    An array is a handle: operations never change a value, and assignment (`x[i] = v`, `x += y`) binds the handle to a
-    new one. So what a pull has saved stays right, and the array that the caller passed in stays untouched.
+    An array is a handle: operations never change a value, and assignment (`x[i] = v`, `x += y`)
+    binds the handle to a new one. So what a pull has saved stays right, and the array that the
+    caller passed in stays untouched.
 
-    `value` is a plain array of some library, or, inside several gradients, an array of the next outer trace. The value
-    of a constant is always plain.
-    """
+    `value` is a plain array of some library, or, inside several gradients, an array of the next
+    outer trace. The value of a constant is always plain."""
 
     __slots__ = ("index", "tape", "value")
     __hash__ = None  # type: ignore[assignment]
@@ -131,11 +130,14 @@ class Array:
         return Array(self.value, self.tape, self.index)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Array:
-        return Array(self.value, self.tape, self.index)  # values never change, so they can be shared
+        return Array(
+            self.value, self.tape, self.index
+        )  # values never change, so they can be shared
 
     def __reduce__(self) -> NoReturn:
         raise ConversionError(
-            "a traced array cannot be pickled: it belongs to one gradient. Pickle bpgpu.to_numpy(bpgpu.stop_gradient(x))"
+            "a traced array cannot be pickled: it belongs to one gradient. Pickle "
+            "bpgpu.to_numpy(bpgpu.stop_gradient(x))"
         )
 
 
@@ -156,7 +158,8 @@ def is_live(x: Any) -> bool:
 
 
 def refuse_conversion(x: Array, target: str) -> None:
-    """Raise if `x` is a floating array on an open tape, since converting it would lose its gradient in silence."""
+    """Raise if `x` is a floating array on an open tape, since converting it would lose its gradient
+    in silence."""
     if not is_floating(x):
         return
     a: Any = x
@@ -164,8 +167,10 @@ def refuse_conversion(x: Array, target: str) -> None:
         tape = a.tape
         if tape is not None and tape.open and not tape.convertible:
             raise ConversionError(
-                f"a traced array cannot become {target}: its gradient would be lost. Use functions of "
-                "xp = bpgpu.array_namespace(x) in place of math, or of a library that converts its input; where no "
+                f"a traced array cannot become {target}: its gradient would be lost. Use "
+                "functions of "
+                "xp = bpgpu.array_namespace(x) in place of math, or of a library that converts "
+                "its input; where no "
                 "gradient is wanted, pass bpgpu.stop_gradient(x)"
             )
         a = a.value

@@ -1,4 +1,5 @@
-"""A gradient checker: reverse mode against differences, in float64, along random directions and entry by entry."""
+"""A gradient checker: reverse mode against differences, in float64, along random directions and
+entry by entry."""
 
 from __future__ import annotations
 
@@ -30,21 +31,23 @@ def check_grads(
 ) -> None:
     """Raise unless the gradients of `f` at `args` are right, up to the given order.
 
-    Each floating array is cast to float64 (complex128). The outputs of `f` are reduced to one number `h` by fixed random
-    weights; along random directions `v`, `<grad h, v>` is compared with the difference quotient of sixth order
-    `(45 (h(x+ev) - h(x-ev)) - 9 (h(x+2ev) - h(x-2ev)) + (h(x+3ev) - h(x-3ev))) / (60 e)`, whose error shrinks like `e^6`: it
-    resolves a gradient that is wrong by one part in a million, where a plain central difference accepts one part in a
-    thousand. For second order the same is done with the function `<grad h, u>`.
+    Each floating array is cast to float64 (complex128). The outputs of `f` are reduced to one
+    number `h` by fixed random weights; along random directions `v`, `<grad h, v>` is compared with
+    the difference quotient of sixth order `(45 (h(x+ev) - h(x-ev)) - 9 (h(x+2ev) - h(x-2ev)) +
+    (h(x+3ev) - h(x-3ev))) / (60 e)`, whose error shrinks like `e^6`: it resolves a gradient that is
+    wrong by one part in a million, where a plain central difference accepts one part in a thousand.
+    For second order the same is done with the function `<grad h, u>`.
 
     *Parameters*
     `f`: a function written to the Array API; its outputs are any tree of arrays.
-    `args`: a tuple of arguments (trees of arrays and numbers); anything else is the only argument. Integer arrays
-    and other values are held fixed.
-    `order`: 1 or 2. `directions`: how many random directions. `eps`: the step, relative to `1 + |x|` of the largest entry.
+    `args`: a tuple of arguments (trees of arrays and numbers); anything else is the only argument.
+    Integer arrays and other values are held fixed.
+    `order`: 1 or 2. `directions`: how many random directions. `eps`: the step, relative to `1 +
+    |x|` of the largest entry.
     `rtol`, `atol`: the allowed difference. `seed`: of directions and weights.
 
-    *Raises* `GradientError` that names the order, the input, the entry that is furthest off and both values. Keep the
-    point away from kinks, where a difference quotient means nothing.
+    *Raises* `GradientError` that names the order, the input, the entry that is furthest off and
+    both values. Keep the point away from kinks, where a difference quotient means nothing.
 
     >>> import numpy as np, bpgpu as bp
     >>> bp.check_grads(lambda x: bp.array_namespace(x).tanh(x), np.asarray([0.3, -1.0]))
@@ -58,7 +61,8 @@ def check_grads(
     problem = _Problem(f, args, draw)
     if not problem.inputs:
         raise GradientError(
-            "check_grads: there is no floating array among the arguments; pass floats or floating arrays"
+            "check_grads: there is no floating array among the arguments; pass floats or "
+            "floating arrays"
         )
     problem.check(problem.value, 1, directions, eps, rtol, atol)
     if order == 2:
@@ -89,7 +93,9 @@ class _Problem:
             full[i] = x
         ys = [y for y in trees.leaves(self.f(*self.rebuild(full))) if is_floating(y)]
         if not ys:
-            raise GradientError("check_grads: the function returned no floating array to differentiate")
+            raise GradientError(
+                "check_grads: the function returned no floating array to differentiate"
+            )
         if self.weights is None:
             self.weights = [self._random_like(raw(y)) for y in ys]
         return _dot(ys, self.weights)
@@ -149,8 +155,10 @@ class _Problem:
         name = self.paths[self.inputs[k]]
         what = "the gradient" if order == 1 else "the second derivative"
         return (
-            f"check_grads: {what} is wrong in order {order}. Along a random direction it gives {slope:.10g}, differences "
-            f"give {expected:.10g}. Furthest off: {name}, entry {place}: {found:.10g}, differences give {wanted:.10g}. "
+            f"check_grads: {what} is wrong in order {order}. Along a random direction it gives "
+            f"{slope:.10g}, differences "
+            f"give {expected:.10g}. Furthest off: {name}, entry {place}: {found:.10g}, "
+            f"differences give {wanted:.10g}. "
             "Check the pull of that argument"
         )
 

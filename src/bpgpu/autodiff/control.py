@@ -1,4 +1,5 @@
-"""Where the gradient goes: `stop_gradient` cuts it, `checkpoint` recomputes on its way, `custom_vjp` redirects it."""
+"""Where the gradient goes: `stop_gradient` cuts it, `checkpoint` recomputes on its way,
+`custom_vjp` redirects it."""
 
 from __future__ import annotations
 
@@ -28,16 +29,19 @@ def stop_gradient(tree: Any) -> Any:
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, computed again on the way back instead of keeping what it would have saved.
+    """The same function, computed again on the way back instead of keeping what it would have
+    saved.
 
-    Between the two passes only the arguments of `f` and its results are kept. `f` must give the same result when it is
-    called a second time; traced arrays that it closes over get their gradients too. State that it changes (running
-    statistics, random keys) is changed once: the second run meets what the first one met.
+    Between the two passes only the arguments of `f` and its results are kept. `f` must give the
+    same result when it is called a second time; traced arrays that it closes over get their
+    gradients too. State that it changes (running statistics, random keys) is changed once: the
+    second run meets what the first one met.
 
-    *Notes* With several traces open, the innermost one saves memory; the outer ones record as usual.
+    *Notes* With several traces open, the innermost one saves memory; the outer ones record as
+    usual.
 
-    *References* A. Griewank and A. Walther (2000), "Algorithm 799: revolve"; T. Chen et al. (2016), "Training deep nets
-    with sublinear memory cost".
+    *References* A. Griewank and A. Walther (2000), "Algorithm 799: revolve"; T. Chen et al. (2016),
+    "Training deep nets with sublinear memory cost".
 
     >>> import numpy as np, bpgpu as bp
     >>> bp.grad(bp.checkpoint(lambda x: x**3))(np.asarray(2.0))
@@ -99,17 +103,19 @@ def _stands_on(x: Any, tape: Tape, start: int) -> bool:
 class custom_vjp:  # noqa: N801 - used as a decorator
     """A function with a derivative of your own.
 
-    `fwd(*args) -> (out, saved)` computes the value and what the way back needs; `bwd(saved, ct) -> cotangents`, a tuple
-    with one entry for each argument (`None` for zero), takes the cotangent of the output back. Without a trace, the function
-    itself runs.
+    `fwd(*args) -> (out, saved)` computes the value and what the way back needs; `bwd(saved, ct) ->
+    cotangents`, a tuple with one entry for each argument (`None` for zero), takes the cotangent of
+    the output back. Without a trace, the function itself runs.
 
-    *Parameters* `nondiff_argnums`: positions of arguments that are settings; `bwd` then gets them first.
+    *Parameters* `nondiff_argnums`: positions of arguments that are settings; `bwd` then gets them
+    first.
 
-    *Raises* `NotDifferentiableError` if the function closes over a traced array, whose gradient would be lost; `TreeError`
-    and `ShapeError` if `bwd` returns the wrong number of cotangents or a wrong shape.
+    *Raises* `NotDifferentiableError` if the function closes over a traced array, whose gradient
+    would be lost; `TreeError` and `ShapeError` if `bwd` returns the wrong number of cotangents or a
+    wrong shape.
 
-    *Notes* `fwd` and `bwd` see plain arrays, or, inside several gradients, traced ones: write them to the Array API and
-    they can be differentiated again.
+    *Notes* `fwd` and `bwd` see plain arrays, or, inside several gradients, traced ones: write them
+    to the Array API and they can be differentiated again.
 
     >>> import numpy as np, bpgpu as bp
     >>> @bp.custom_vjp
@@ -138,7 +144,8 @@ class custom_vjp:  # noqa: N801 - used as a decorator
             return self.f(*args)
         if self.fwd is None or self.bwd is None:
             raise NotDifferentiableError(
-                f"custom_vjp: {self._name()} has no derivative yet; call {self._name()}.defvjp(fwd, bwd)"
+                f"custom_vjp: {self._name()} has no derivative yet; call "
+                f"{self._name()}.defvjp(fwd, bwd)"
             )
         structure: list[Callable[[list[Any]], Any]] = []
 
@@ -150,7 +157,8 @@ class custom_vjp:  # noqa: N801 - used as a decorator
             out, saved = self._run_fwd(full)
             if len(tape.nodes) != count:
                 raise NotDifferentiableError(
-                    f"custom_vjp: {self._name()} closes over a traced array, whose gradient would be lost; pass it as an "
+                    f"custom_vjp: {self._name()} closes over a traced array, whose gradient "
+                    "would be lost; pass it as an "
                     "argument"
                 )
             results, structured = trees.flatten(out, _is_operand)
@@ -176,7 +184,8 @@ class custom_vjp:  # noqa: N801 - used as a decorator
         pair = self.fwd(*args)
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise TreeError(
-                f"custom_vjp: fwd of {self._name()} must return a pair (out, saved), got {type(pair).__name__}"
+                f"custom_vjp: fwd of {self._name()} must return a pair (out, saved), got "
+                f"{type(pair).__name__}"
             )
         return pair
 
@@ -190,7 +199,8 @@ class custom_vjp:  # noqa: N801 - used as a decorator
         if not isinstance(given, (tuple, list)) or len(given) != len(diff):
             count = len(given) if isinstance(given, (tuple, list)) else type(given).__name__
             raise TreeError(
-                f"custom_vjp: bwd of {self._name()} must return a tuple of {len(diff)} cotangents, one for each "
+                f"custom_vjp: bwd of {self._name()} must return a tuple of {len(diff)} "
+                "cotangents, one for each "
                 f"argument, got {count}"
             )
         found: list[Any] = []
@@ -202,7 +212,8 @@ class custom_vjp:  # noqa: N801 - used as a decorator
         for value, g in zip(values, found, strict=True):
             if g is not None and is_floating(value) and g.shape != value.shape:
                 raise ShapeError(
-                    f"custom_vjp: bwd of {self._name()} returned a cotangent of shape {g.shape} for an argument of shape "
+                    f"custom_vjp: bwd of {self._name()} returned a cotangent of shape {g.shape} "
+                    "for an argument of shape "
                     f"{value.shape}; they must be equal"
                 )
         return found

@@ -1,4 +1,5 @@
-"""Derivatives made of other derivatives: forward mode, Jacobians, Hessians and products with them."""
+"""Derivatives made of other derivatives: forward mode, Jacobians, Hessians and products with
+them."""
 
 from __future__ import annotations
 
@@ -9,20 +10,22 @@ from typing import Any
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.dtypes import kind
-from bpgpu.autodiff.lift import Call, is_input
+from bpgpu.autodiff.lift import Call, find_namespace, is_input, lift_constants
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.transform import Argnums, Pullback, grad, like_gradient
 from bpgpu.errors import ShapeError
 
 
 def jvp(f: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """The value of `f` and its derivative along a direction: `out, tangent = jvp(f, primals, tangents)`.
+    """The value of `f` and its derivative along a direction: `out, tangent = jvp(f, primals,
+    tangents)`.
 
-    `tangent = J @ tangents` for the Jacobian `J` of `f` at `primals`. Both are tuples with one entry for each argument;
-    anything else is taken as the only argument.
+    `tangent = J @ tangents` for the Jacobian `J` of `f` at `primals`. Both are tuples with one
+    entry for each argument; anything else is taken as the only argument.
 
-    *Notes* The pullback `ct -> ct * J` is linear in `ct`, so its own pullback is `J`: two reverse passes give forward mode
-    (Townsend, 2017, "A new trick for calculating Jacobian vector products"). The cost is about three evaluations of `f`.
+    *Notes* The pullback `ct -> ct * J` is linear in `ct`, so its own pullback is `J`: two reverse
+    passes give forward mode (Townsend, 2017, "A new trick for calculating Jacobian vector
+    products"). The cost is about three evaluations of `f`.
 
     *Raises* `TreeError` or `ShapeError` if `tangents` is not like `primals`.
 
@@ -41,10 +44,12 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """The product of the Hessian of the scalar function `f` with a vector: `hvp(f, x, v) = H(x) @ v`.
+    """The product of the Hessian of the scalar function `f` with a vector: `hvp(f, x, v) = H(x) @
+    v`.
 
-    The matrix is never formed: the cost is a small multiple of one gradient. With tuples, `f` takes several arguments
-    and the product runs over all of them; the result has the structure of `primals`.
+    The matrix is never formed: the cost is a small multiple of one gradient. With tuples, `f` takes
+    several arguments and the product runs over all of them; the result has the structure of
+    `primals`.
 
     *References* B. Pearlmutter (1994), "Fast exact multiplication by the Hessian".
 
@@ -62,11 +67,13 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that gives the Jacobian of `f`, the derivative of every output by every input.
 
-    For an output of shape `S` and an argument of shape `T` it is an array of shape `S + T`. Trees of outputs and arguments
-    give trees of such arrays: the structure of the output, with the structure of the argument at each leaf.
+    For an output of shape `S` and an argument of shape `T` it is an array of shape `S + T`. Trees
+    of outputs and arguments give trees of such arrays: the structure of the output, with the
+    structure of the argument at each leaf.
 
-    *Notes* One walk back for each entry of the output. Of a holomorphic function of complex numbers it gives the complex
-    derivative; of a real function of complex numbers, the conjugate of the gradient.
+    *Notes* One walk back for each entry of the output. Of a holomorphic function of complex numbers
+    it gives the complex derivative; of a real function of complex numbers, the conjugate of the
+    gradient.
 
     >>> import numpy as np
     >>> jacobian(lambda x: x**2)(np.asarray([1.0, 3.0]))
@@ -79,14 +86,18 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
         chosen = argnums if isinstance(argnums, tuple) else (argnums,)
         chosen = tuple(n % len(args) if args else n for n in chosen)
 
+        call = Call("jacobian", f)
+        namespace = find_namespace([args[n] for n in chosen], args)
+
         def of_chosen(*xs: Any) -> Any:
-            full = list(args)
+            full = [lift_constants(call, n, x, namespace) for n, x in enumerate(args)]
             for n, x in zip(chosen, xs, strict=True):
                 full[n] = x
-            return f(*full, **kwargs)
+            constants = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
+            return f(*full, **constants)
 
         primals = tuple(args[n] for n in chosen)
-        pull = Pullback(Call("jacobian", f), of_chosen, primals, nested=False)
+        pull = Pullback(call, of_chosen, primals, nested=False)
         outs = trees.leaves(pull.out, is_input)
 
         def rows(k: int, y: Any) -> Any:
@@ -121,7 +132,8 @@ def _arguments(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...],
         shape = getattr(v, "shape", ())
         if shape != getattr(x, "shape", ()):
             raise ShapeError(
-                f"{name}: a tangent has shape {shape}, its primal has shape {getattr(x, 'shape', ())}; they must be equal"
+                f"{name}: a tangent has shape {shape}, its primal has shape "
+                f"{getattr(x, 'shape', ())}; they must be equal"
             )
 
     trees.map(one, like_gradient(primals), tangents, leaf=is_input)
@@ -136,7 +148,8 @@ def _zeros_like(y: Any) -> Any:
 
 
 def _rows(pull: Pullback, outs: list[Any], k: int) -> tuple[Any, ...]:
-    """The Jacobian of output `k`, one tree for each argument: a walk back for each entry, stacked."""
+    """The Jacobian of output `k`, one tree for each argument: a walk back for each entry,
+    stacked."""
     y = outs[k]
     xp = array_namespace(y)
     size = math.prod(y.shape)

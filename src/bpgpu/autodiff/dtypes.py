@@ -6,11 +6,14 @@ from typing import Any, Literal
 
 Kind = Literal["real", "complex", "other"]
 
-_kinds: dict[type, dict[Any, Kind]] = {}  # by class of dtype, since dtypes of two libraries may not be compared
+_kinds: dict[
+    type, dict[Any, Kind]
+] = {}  # by class of dtype, since dtypes of two libraries may not be compared
 
 
 def kind(dtype: Any) -> Kind:
-    """`"real"` or `"complex"` for floating dtypes, else `"other"`. Told from the name, which all libraries share."""
+    """`"real"` or `"complex"` for floating dtypes, else `"other"`. Told from the name, which all
+    libraries share."""
     try:
         return _kinds[type(dtype)][dtype]
     except KeyError:

@@ -10,14 +10,16 @@ from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
 from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.autodiff.namespace import Namespace, traced_namespace, traced_over
-from bpgpu.autodiff.rule import library_name, plain_namespace
+from bpgpu.autodiff.rule import library_name
 from bpgpu.autodiff.tape import Tape, here
+from bpgpu.backend.libraries import namespace_of as plain_namespace
 from bpgpu.backend import backend_of, default_namespace
 from bpgpu.errors import DeviceError, DtypeError, LibraryError, TreeError
 
 
 class Call:
-    """The arguments of one call of a transformed function, for error messages: `argument 1 ('y')`."""
+    """The arguments of one call of a transformed function, for error messages: `argument 1
+    ('y')`."""
 
     def __init__(self, name: str, f: Callable[..., Any]) -> None:
         self.name, self.f = name, f
@@ -46,7 +48,8 @@ def is_input(x: Any) -> bool:
 
 
 def find_namespace(given: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
-    """The traced namespace for these arguments: that of their first floating array, else of any array."""
+    """The traced namespace for these arguments: that of their first floating array, else of any
+    array."""
     for tree in (*given, *rest):
         leaf = _first(tree, is_floating)
         if leaf is not None:
@@ -70,9 +73,8 @@ def _first(tree: Any, accept: Callable[[Any], bool]) -> Any:
 class Inputs:
     """The differentiated arguments of one call, lifted onto a tape.
 
-    The place of each leaf on the tape is remembered, not its traced array: the function may bind that handle to
-    another value.
-    """
+    The place of each leaf on the tape is remembered, not its traced array: the function may bind
+    that handle to another value."""
 
     def __init__(self, tape: Tape, call: Call) -> None:
         self.tape, self.call = tape, call
@@ -103,7 +105,8 @@ class Inputs:
         return new
 
     def finish(self) -> None:
-        """The function has succeeded: what it changed on objects is carried over to the originals."""
+        """The function has succeeded: what it changed on objects is carried over to the
+        originals."""
         for carry_over, original, twin in self.twins:
             carry_over(original, twin)
 
@@ -114,7 +117,8 @@ class Inputs:
         elif id(leaf) in seen:
             raise _Refused(
                 TreeError,
-                ": the same array stands at another place of the tree too, so that its gradient has no "
+                ": the same array stands at another place of the tree too, so that its "
+                "gradient has no "
                 "one place. Pass it once, or copy it",
             )
         if leaf.dtype not in tape.reals and kind(leaf.dtype) == "other":
@@ -132,7 +136,7 @@ class Inputs:
         return Array(leaf, tape, tape.input())
 
 
-class _Refused(Exception):
+class _Refused(Exception):  # noqa: N818 - never leaves this file
     """A leaf cannot be lifted; the place is added where it is known."""
 
     def __init__(self, error: type[Exception], text: str) -> None:
@@ -174,7 +178,7 @@ def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namesp
         return tree
     count = 0
 
-    def one(leaf: Any) -> Array:
+    def one(leaf: Any) -> Any:
         nonlocal count
         if type(leaf) is not Array:
             try:
@@ -197,7 +201,8 @@ def check_devices(call: Call, leaves: Sequence[Any], namespace: Namespace) -> No
     devices = {str(backend.device_of(raw(x))) for x in leaves}
     if len(devices) > 1:
         raise DeviceError(
-            f"{call.name}: the arguments are on different devices: {', '.join(sorted(devices))}. Move them to one "
+            f"{call.name}: the arguments are on different devices: "
+            f"{', '.join(sorted(devices))}. Move them to one "
             "first, with bpgpu.to_device(tree, device)"
         )
 

@@ -1,4 +1,5 @@
-"""The traced namespace: the whole Array API over traced arrays, made of the rules and a plain namespace."""
+"""The traced namespace: the whole Array API over traced arrays, made of the rules and a plain
+namespace."""
 
 from __future__ import annotations
 
@@ -13,12 +14,21 @@ from bpgpu.autodiff.rule import (
     Elementwise,
     Rule,
     apply,
-    plain_namespace,
     rebuilt,
     undefined,
 )
-from bpgpu.autodiff.rules import COMPOSED, HANDLES, INSPECT, LISTED, OPERATORS, PLAIN, RULES, UNDEFINED
-from bpgpu.backend import backend_of
+from bpgpu.autodiff.rules import (
+    COMPOSED,
+    HANDLES,
+    INSPECT,
+    LISTED,
+    OPERATORS,
+    PLAIN,
+    RULES,
+    UNDEFINED,
+)
+from bpgpu.backend.libraries import namespace_of as plain_namespace
+from bpgpu.backend import Backend, backend_of
 
 EXTENSIONS = ("linalg", "fft")
 
@@ -26,17 +36,19 @@ EXTENSIONS = ("linalg", "fft")
 class Namespace:
     """A namespace of the standard over traced arrays of the library `xp`.
 
-    Functions are made when they are first asked for. Each is one of five kinds (see `rules/__init__.py`): with a rule,
-    composed of other functions, without a gradient by nature, about dtypes rather than values, or without a derivative.
-    """
+    Functions are made when they are first asked for. Each is one of five kinds (see
+    `rules/__init__.py`): with a rule, composed of other functions, without a gradient by nature,
+    about dtypes rather than values, or without a derivative."""
 
     def __init__(self, xp: Any, root: Namespace | None = None, prefix: str = "") -> None:
         self.xp = xp
         self.root = root or self
-        self.backend = root.backend if root is not None else backend_of(xp)
-        self.types: set[type] = root.types if root is not None else set()  # its arrays, as seen so far
-        self.reals = root.reals if root is not None else real_dtypes(xp)
-        self.__name__ = f"bpgpu.traced.{xp.__name__.rpartition('.')[2] if root is None else prefix[:-1]}"
+        self.backend: Backend = root.backend if root is not None else backend_of(xp)
+        self.types: set[type] = set() if root is None else root.types  # of its arrays, seen so far
+        self.reals: frozenset[Any] = root.reals if root is not None else real_dtypes(xp)
+        self.__name__ = (
+            f"bpgpu.traced.{xp.__name__.rpartition('.')[2] if root is None else prefix[:-1]}"
+        )
         self._prefix = prefix
         self._base = getattr(xp, prefix[:-1]) if prefix else xp
 
@@ -56,7 +68,12 @@ class Namespace:
     def _make(self, name: str) -> Any:
         if name in EXTENSIONS and not self._prefix:
             return Namespace(self.xp, self, f"{name}.")
-        if self._prefix == "linalg." and name in ("matmul", "matrix_transpose", "tensordot", "vecdot"):
+        if self._prefix == "linalg." and name in (
+            "matmul",
+            "matrix_transpose",
+            "tensordot",
+            "vecdot",
+        ):
             return getattr(self.root, name)
         f = getattr(self._base, name)
         if not callable(f) or isinstance(f, type):
@@ -109,11 +126,13 @@ def traced_over(xp: Any) -> Namespace:
 
 
 def array_namespace(*arrays: Any) -> Any:
-    """The namespace to use for these arrays: the traced one if any of them is traced, else their library's.
+    """The namespace to use for these arrays: the traced one if any of them is traced, else their
+    library's.
 
     Numbers and `None` are passed over.
 
-    *Raises* `LibraryError` if plain arrays come from different libraries, or there is no array at all.
+    *Raises* `LibraryError` if plain arrays come from different libraries, or there is no array at
+    all.
 
     >>> import numpy as np
     >>> array_namespace(np.ones(2), 3.0).__name__
@@ -133,7 +152,8 @@ def array_namespace(*arrays: Any) -> Any:
             from bpgpu.errors import LibraryError
 
             raise LibraryError(
-                f"array_namespace: arrays of {library_name(found)} and of {library_name(xp)} were given; convert them "
+                f"array_namespace: arrays of {library_name(found)} and of {library_name(xp)} "
+                "were given; convert them "
                 "to one library first"
             )
     if found is None:
@@ -247,7 +267,8 @@ def _operated(op: Callable[[Any, Any], Any], f: Callable[..., Any]) -> Callable[
             y = op(x1, x2)
             if y is NotImplemented:
                 raise TypeError(
-                    f"{f.__name__}: expected arrays or numbers, got {type(x1).__name__} and {type(x2).__name__}"
+                    f"{f.__name__}: expected arrays or numbers, got {type(x1).__name__} and "
+                    f"{type(x2).__name__}"
                 )
             return y
         return plain(x1, x2)
@@ -272,7 +293,8 @@ def _listed(rule: Rule, f: Callable[..., Any]) -> Callable[..., Any]:
 def composed(
     ns: Namespace, f: Callable[..., Any], g: Callable[..., Any], *, always: bool
 ) -> Callable[..., Any]:
-    """A function written in terms of others, `g(xp, ...)`; the plain one serves where nothing is on a tape."""
+    """A function written in terms of others, `g(xp, ...)`; the plain one serves where nothing is on
+    a tape."""
     plain = constant(f)
 
     @functools.wraps(f)
@@ -285,7 +307,8 @@ def composed(
 
 
 def unruled(f: Callable[..., Any], path: str, why: str) -> Callable[..., Any]:
-    """A function without a derivative: the value flows on, only a gradient that comes back raises."""
+    """A function without a derivative: the value flows on, only a gradient that comes back
+    raises."""
     plain = constant(f)
 
     def forward(xp: Any, *operands: Any, **settings: Any) -> Any:

@@ -76,9 +76,12 @@ def attach() -> None:
         ("abs", "abs", abs),
     ):
         setattr(Array, f"__{dunder}__", _unary(name, symbol))
-    Array.__invert__ = lambda x: Array(~raw(x))  # type: ignore[attr-defined]
-    Array.__getitem__ = _getitem  # type: ignore[attr-defined]
-    Array.__setitem__ = _setitem  # type: ignore[attr-defined]
+    for dunder, method in (
+        ("invert", lambda x: Array(~raw(x))),
+        ("getitem", _getitem),
+        ("setitem", _setitem),
+    ):
+        setattr(Array, f"__{dunder}__", method)
 
 
 attach()

@@ -7,16 +7,17 @@ A rule computes a value and, beside it, one *pull* for each array operand::
         y = xp.tanh(x)
         return y, lambda g: g * (1 - y * y)
 
-A pull takes the gradient of the result to the gradient of the operand; `None` passes it on unchanged, `ZERO` says that
-there is none to pass. A rule is given values of one level: plain arrays with their plain namespace `xp`, or, when
-gradients are nested, arrays of the outer trace with the traced namespace. So it calls functions of `xp` and operators
-only, and by that it can be differentiated itself, to any order.
+A pull takes the gradient of the result to the gradient of the operand; `None` passes it on
+unchanged, `ZERO` says that there is none to pass. A rule is given values of one level: plain arrays
+with their plain namespace `xp`, or, when gradients are nested, arrays of the outer trace with the
+traced namespace. So it calls functions of `xp` and operators only, and by that it can be
+differentiated itself, to any order.
 
-*Complex numbers.* Pulls are written as for real numbers: `g` times the derivative. Where the result is complex, the
-engine conjugates around the pull, which makes the gradient of a holomorphic function what `z -= lr * g` needs
-(the convention of torch: `g` times the conjugate of the derivative). A rule that is not holomorphic (`abs`, `conj`,
-factorisations) says `conjugate=False` and follows the convention itself.
-"""
+*Complex numbers.* Pulls are written as for real numbers: `g` times the derivative. Where the result
+is complex, the engine conjugates around the pull, which makes the gradient of a holomorphic
+function what `z -= lr * g` needs (the convention of torch: `g` times the conjugate of the
+derivative). A rule that is not holomorphic (`abs`, `conj`, factorisations) says `conjugate=False`
+and follows the convention itself."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class joint(NamedTuple):  # noqa: N801 - reads as a keyword in rules
 
 
 def undefined(name: str, why: str) -> Callable[[Any], Any]:
-    """A pull for what has no derivative: the value flows on, only a gradient that comes back raises."""
+    """A pull for what has no derivative: the value flows on, only a gradient that comes back
+    raises."""
 
     def pull(g: Any) -> Any:
         raise NotDifferentiableError(f"a gradient reached {name}, which has no derivative: {why}")
@@ -59,10 +61,9 @@ def undefined(name: str, why: str) -> Callable[[Any], Any]:
 class Rule:
     """A function together with its derivative.
 
-    Calling it with plain arrays gives the plain value; with a traced array among the operands, the call is recorded.
-    The first `arrays` positional arguments are the operands (`None`: all of them are); further arguments, and
-    those given by keyword, are settings.
-    """
+    Calling it with plain arrays gives the plain value; with a traced array among the operands, the
+    call is recorded. The first `arrays` positional arguments are the operands (`None`: all of them
+    are); further arguments, and those given by keyword, are settings."""
 
     __slots__ = ("__dict__", "arrays", "conjugate", "function", "name")
 
@@ -103,9 +104,8 @@ class Elementwise(Rule):
 class Binary(Rule):
     """An elementwise rule of two operands that says nothing of broadcasting; that is added here.
 
-    The pulls get the gradient in the shape of the result, and what they return is summed over the axes that
-    broadcasting had added.
-    """
+    The pulls get the gradient in the shape of the result, and what they return is summed over the
+    axes that broadcasting had added."""
 
 
 @overload
@@ -133,7 +133,8 @@ def elementwise(function: Callable[..., Any]) -> Elementwise:
 
 
 def broadcasting(function: Callable[..., Any]) -> Binary:
-    """Make a rule of `function(xp, x, y) -> (value, pull_x, pull_y)`, without a thought for broadcasting."""
+    """Make a rule of `function(xp, x, y) -> (value, pull_x, pull_y)`, without a thought for
+    broadcasting."""
     return Binary(function, arrays=2)
 
 
@@ -146,7 +147,8 @@ def apply(
     args: Sequence[Any] = (),
     settings: dict[str, Any] | None = None,
 ) -> Any:
-    """Run a rule on any mix of plain, constant and traced arrays, and record it on the innermost tape among them."""
+    """Run a rule on any mix of plain, constant and traced arrays, and record it on the innermost
+    tape among them."""
     tape = innermost(operands)
     if tape is None:
         return _apply_plain(rule, operands, args, settings or {})
@@ -170,7 +172,8 @@ def apply(
 def _apply_plain(
     rule: Rule, operands: Sequence[Any], args: Sequence[Any], settings: dict[str, Any]
 ) -> Any:
-    """No operand is on a tape: the value only. Constants of the traced namespace give a constant."""
+    """No operand is on a tape: the value only. Constants of the traced namespace give a
+    constant."""
     values = [raw(x) for x in operands]
     xp = plain_namespace(next(v for v in values if type(v) not in SCALARS and v is not None))
     result = rule.function(xp, *values, *args, **settings)[0]
@@ -182,7 +185,8 @@ def _apply_plain(
 
 
 def innermost(operands: Sequence[Any]) -> Tape | None:
-    """The deepest tape among the operands, after a check that each of their tapes is open in this thread."""
+    """The deepest tape among the operands, after a check that each of their tapes is open in this
+    thread."""
     tape = None
     for x in operands:
         if type(x) is Array and x.tape is not None:
@@ -214,8 +218,10 @@ def check_library(tape: Tape, x: Any) -> None:
     found = plain_namespace(x)
     if found is not traced and getattr(x, "shape", None) != ():
         raise LibraryError(
-            f"arrays of two libraries were mixed: the traced array is of {library_name(traced)}, the other is of "
-            f"{library_name(found)}. Convert one of them first, for example with xp.asarray(bpgpu.to_numpy(x)), "
+            f"arrays of two libraries were mixed: the traced array is of "
+            f"{library_name(traced)}, the other is of "
+            f"{library_name(found)}. Convert one of them first, for example with "
+            "xp.asarray(bpgpu.to_numpy(x)), "
             "xp = bpgpu.array_namespace(traced)"
         )
 
@@ -227,14 +233,11 @@ def library_name(xp: Any) -> str:
 
 def explain_mixture(name: str, values: Sequence[Any], error: Exception) -> None:
     """Raise our error if a library refused the operands because they live on different devices."""
-    devices = {
-        str(d)
-        for d in (getattr(raw(v), "device", None) for v in values)
-        if d is not None
-    }
+    devices = {str(d) for d in (getattr(raw(v), "device", None) for v in values) if d is not None}
     if len(devices) > 1:
         raise DeviceError(
-            f"{name}: arrays on different devices were mixed: {', '.join(sorted(devices))}. Move them to one device "
+            f"{name}: arrays on different devices were mixed: {', '.join(sorted(devices))}. "
+            "Move them to one device "
             "first, with bpgpu.to_device(tree, device)"
         ) from error
 
@@ -254,10 +257,14 @@ def record(
         return rebuilt(result, [_output(tape, v) for v in result])
     dtype = result.dtype
     usual = dtype in tape.reals
-    if not usual and kind(dtype) == "other":  # a mask, an index, a cast to integers: nothing flows back
+    if (
+        not usual and kind(dtype) == "other"
+    ):  # a mask, an index, a cast to integers: nothing flows back
         return result if type(result) is Array else Array(result)
     if pulls and type(pulls[0]) is joint:
-        nodes.append(Joint(parents, _fitted_joint(tape.xp, pulls[0], values, result, rule.conjugate)))
+        nodes.append(
+            Joint(parents, _fitted_joint(tape.xp, pulls[0], values, result, rule.conjugate))
+        )
         return Array(result, tape, len(nodes) - 1)
     broadcasts = isinstance(rule, Binary)
     node = []
@@ -295,10 +302,9 @@ def rebuilt(result: tuple[Any, ...], values: list[Any]) -> Any:
 # ---- what rules leave unsaid: broadcasting, mixed dtypes, complex numbers
 
 
-def fitted(
-    xp: Any, pull: Pull, x: Any, y: Any, conjugate: bool, broadcasts: bool = False
-) -> Pull:
-    """The pull as it must be for operand `x` and result `y`: conjugated, summed and cast where they ask for it."""
+def fitted(xp: Any, pull: Pull, x: Any, y: Any, conjugate: bool, broadcasts: bool = False) -> Pull:
+    """The pull as it must be for operand `x` and result `y`: conjugated, summed and cast where they
+    ask for it."""
     dtype, shape = x.dtype, x.shape
     if conjugate and pull is not None and kind(y.dtype) == "complex":
         pull = _conjugated(xp, pull)
@@ -378,10 +384,11 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
             return right_only(a, b)
         if type(b) is not Array:
             return left_only(a, b)
-        tape = a.tape
+        tape: Any = a.tape
         if tape is not b.tape:
             if tape is None:
-                return one_sided(b.tape, b, a if b.tape.nested else a.value, b.value, True)
+                tape = b.tape
+                return one_sided(tape, b, a if tape.nested else a.value, b.value, True)
             if b.tape is None:
                 return one_sided(tape, a, a.value, b if tape.nested else b.value, False)
             return apply(binary, (a, b))
@@ -431,11 +438,7 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         y, pa, pb = function(xp, va, vb)
         v, pull = (vb, pb) if right else (va, pa)
         dtype = y.dtype
-        if (
-            v.dtype is not dtype
-            or dtype not in tape.reals
-            or (elementwise and v.shape != y.shape)
-        ):
+        if v.dtype is not dtype or dtype not in tape.reals or (elementwise and v.shape != y.shape):
             pull = fitted(xp, pull, v, y, True, elementwise)
         nodes = tape.nodes
         nodes.append(((x.index, pull),))

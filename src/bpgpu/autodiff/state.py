@@ -1,9 +1,9 @@
 """State that a traced function changes on objects: running statistics, random keys, counters.
 
-All of it is written through `write`, which strips the trace (a model never holds traced arrays) and remembers what was
-there before. So a function that fails leaves everything as it was, and a function that is run a second time on the way
-back (`checkpoint`) meets the state of its first run and leaves no mark.
-"""
+All of it is written through `write`, which strips the trace (a model never holds traced arrays) and
+remembers what was there before. So a function that fails leaves everything as it was, and a
+function that is run a second time on the way back (`checkpoint`) meets the state of its first run
+and leaves no mark."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The tape: what was computed, in order, and the walk back over it.
 
-Node `i` of a tape made array `i`. A node is a tuple of `(parent, pull)` pairs, one for each operand that is on the tape;
-`pull` takes the gradient of the result to the gradient of that operand, and `None` passes it through unchanged.
-Node kinds with more to say (several outputs, work shared between gradients) are classes with a method `spread`.
-"""
+Node `i` of a tape made array `i`. A node is a tuple of `(parent, pull)` pairs, one for each operand
+that is on the tape; `pull` takes the gradient of the result to the gradient of that operand, and
+`None` passes it through unchanged. Node kinds with more to say (several outputs, work shared
+between gradients) are classes with a method `spread`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Pull = Callable[[Any], Any] | None
 class _Here(threading.local):
     """The innermost open tape of this thread.
 
-    It is the same on exit from a gradient as on entry, so that compilers which guard on what they read stay valid.
-    """
+    It is the same on exit from a gradient as on entry, so that compilers which guard on what they
+    read stay valid."""
 
     def __init__(self) -> None:
         self.tape: Tape | None = None
@@ -32,12 +32,21 @@ here = _Here()
 class Tape:
     """A flat list of nodes in order of execution, open while the traced function runs.
 
-    Inside another trace a tape is *nested*: all values on it are arrays of the traced namespace themselves, so that
-    the gradients computed from it can be differentiated again. `convertible` lets traced arrays become numbers and
-    plain arrays, at the price of their gradient.
-    """
+    Inside another trace a tape is *nested*: all values on it are arrays of the traced namespace
+    themselves, so that the gradients computed from it can be differentiated again. `convertible`
+    lets traced arrays become numbers and plain arrays, at the price of their gradient."""
 
-    __slots__ = ("convertible", "level", "namespace", "nested", "nodes", "open", "parent", "reals", "xp")
+    __slots__ = (
+        "convertible",
+        "level",
+        "namespace",
+        "nested",
+        "nodes",
+        "open",
+        "parent",
+        "reals",
+        "xp",
+    )
 
     def __init__(self, namespace: Any, *, nested: bool = False, convertible: bool = False) -> None:
         self.parent = parent = here.tape
@@ -75,12 +84,15 @@ class Tape:
             tape = tape.parent
         if self.open:
             raise TraceError(
-                "a traced array was used in another thread than the one that traces it. Compute gradients inside each "
+                "a traced array was used in another thread than the one that traces it. "
+                "Compute gradients inside each "
                 "thread (call bpgpu.grad there), or pass bpgpu.stop_gradient(x) to the other thread"
             )
         raise TraceError(
-            "a traced array was used after its trace had ended, so its gradient is gone: it leaked out of the "
-            "differentiated function. Return it from the function (has_aux=True), or keep bpgpu.stop_gradient(x)"
+            "a traced array was used after its trace had ended, so its gradient is gone: it "
+            "leaked out of the "
+            "differentiated function. Return it from the function (has_aux=True), or keep "
+            "bpgpu.stop_gradient(x)"
         )
 
 
@@ -107,7 +119,8 @@ class Joint:
 
 
 class Outputs:
-    """A node with several results. The `count` slots after it collect their gradients; `None` where one is unused."""
+    """A node with several results. The `count` slots after it collect their gradients; `None` where
+    one is unused."""
 
     __slots__ = ("count", "node")
 
@@ -126,11 +139,11 @@ class Outputs:
 
 
 class Checkpoint:
-    """A stretch of the tape that was cut out after the forward pass, and is recorded again on the way back.
+    """A stretch of the tape that was cut out after the forward pass, and is recorded again on the
+    way back.
 
-    `run` repeats the stretch on the tape as it stands and returns its results. The `count` slots after the node collect
-    the gradients of those results.
-    """
+    `run` repeats the stretch on the tape as it stands and returns its results. The `count` slots
+    after the node collect the gradients of those results."""
 
     __slots__ = ("count", "run")
 
@@ -138,7 +151,8 @@ class Checkpoint:
         self.run, self.count = run, count
 
     def unfold(self, tape: Tape, grads: list[Any], i: int) -> None:
-        """Put the stretch back at the end of the tape, with the gradients of its results in place."""
+        """Put the stretch back at the end of the tape, with the gradients of its results in
+        place."""
         gs = grads[i + 1 : i + 1 + self.count]
         del grads[i:]
         if all(g is None for g in gs):
@@ -160,7 +174,8 @@ class _Dropped:
     def spread(self, grads: list[Any], i: int) -> Iterable[tuple[int, Any]]:
         if grads[i] is not None:
             raise TraceError(
-                "a gradient reached an array that was made inside bpgpu.checkpoint(f) and used outside of it. Return it "
+                "a gradient reached an array that was made inside bpgpu.checkpoint(f) and used "
+                "outside of it. Return it "
                 "from f"
             )
         return ()
@@ -178,9 +193,9 @@ def add_to(grads: list[Any], i: int, g: Any) -> None:
 def backward(tape: Tape, grads: list[Any], inputs: int, *, keep: bool = False) -> list[Any]:
     """Walk the tape in reverse and return the gradients of its first `inputs` nodes.
 
-    `grads[i]` starts as the gradient of array `i`, `None` for zero. Each node is dropped as soon as it has been used,
-    which frees what it saved: the memory shrinks as the walk goes on. With `keep` the tape survives for another walk.
-    """
+    `grads[i]` starts as the gradient of array `i`, `None` for zero. Each node is dropped as soon as
+    it has been used, which frees what it saved: the memory shrinks as the walk goes on. With `keep`
+    the tape survives for another walk."""
     kept = tape.nodes
     nodes = tape.nodes = list(kept) if keep else kept
     try:

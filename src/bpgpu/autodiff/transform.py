@@ -30,24 +30,25 @@ def value_and_grad(
 ) -> Callable[..., Any]:
     """A function that gives the value of `f` and its gradient.
 
-    `value, gradient = value_and_grad(f)(*args)` with `gradient = d value / d args[argnums]`, by reverse mode: one run
-    forward, one back, whatever the number of parameters.
+    `value, gradient = value_and_grad(f)(*args)` with `gradient = d value / d args[argnums]`, by
+    reverse mode: one run forward, one back, whatever the number of parameters.
 
     *Parameters*
-    `f`: a function written to the Array API that returns a real scalar (shape `()`). Arguments are trees of
-    arrays: dicts, lists, tuples, named tuples, dataclasses.
+    `f`: a function written to the Array API that returns a real scalar (shape `()`). Arguments are
+    trees of arrays: dicts, lists, tuples, named tuples, dataclasses.
     `argnums`: which positional arguments to differentiate; with a tuple, the gradient is a tuple.
     `has_aux`: `f` returns `(value, aux)`, and so does the new function: `((value, aux), gradient)`.
 
-    The gradient has the structure, shapes and dtypes of the argument; that of a Module is a dict of dotted paths. A leaf
-    on which the value does not depend gets zeros, a parameter of a Module `None`; a result that depends on none of them
-    is an error.
+    The gradient has the structure, shapes and dtypes of the argument; that of a Module is a dict of
+    dotted paths. A leaf on which the value does not depend gets zeros, a parameter of a Module
+    `None`; a result that depends on none of them is an error.
 
-    *Raises* `ShapeError` for a result that is no scalar, `DtypeError` for an argument that is not floating,
-    `LibraryError` and `DeviceError` for arrays that do not belong together, `NotDifferentiableError` where the
-    gradient cannot pass.
+    *Raises* `ShapeError` for a result that is no scalar, `DtypeError` for an argument that is not
+    floating, `LibraryError` and `DeviceError` for arrays that do not belong together,
+    `NotDifferentiableError` where the gradient cannot pass.
 
-    *Notes* For complex arguments the gradient follows torch's convention: `z -= lr * gradient` descends.
+    *Notes* For complex arguments the gradient follows torch's convention: `z -= lr * gradient`
+    descends.
 
     >>> import numpy as np
     >>> value_and_grad(lambda x: x @ x)(np.asarray([1.0, 2.0]))
@@ -78,7 +79,13 @@ def value_and_grad(
         grads[loss.index] = seed(tape, value)
         if has_aux:
             value = (value, lower(tape, aux))
-        del lifted, kwargs, out, loss, aux  # what only the function held is freed as the walk goes back
+        del (
+            lifted,
+            kwargs,
+            out,
+            loss,
+            aux,
+        )  # what only the function held is freed as the walk goes back
         grads = backward(tape, grads, len(inputs.leaves))
         if not tape.nested:
             grads = namespace.backend.own(grads, [])
@@ -89,9 +96,7 @@ def value_and_grad(
     return run
 
 
-def grad(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `f`; see `value_and_grad`.
 
     With `has_aux` it gives `(gradient, aux)`.
@@ -113,9 +118,9 @@ def grad(
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """The value of `f` and its pullback: `out, pull = vjp(f, *primals)`.
 
-    `pull(ct)` takes a cotangent of the structure of `out` to a tuple of cotangents, one for each primal:
-    `ct * J` for the Jacobian `J` of `f`. It may be called again, with other cotangents, and be differentiated with respect to
-    `ct` (`f` then runs once more).
+    `pull(ct)` takes a cotangent of the structure of `out` to a tuple of cotangents, one for each
+    primal: `ct * J` for the Jacobian `J` of `f`. It may be called again, with other cotangents, and
+    be differentiated with respect to `ct` (`f` then runs once more).
 
     *Raises* `TreeError` for a cotangent of another structure or shape than the output.
 
@@ -132,8 +137,8 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 class Pullback:
     """A recorded function that can be walked back as often as asked.
 
-    `nested` records it so that the walk back can be differentiated too; inside another trace it always is.
-    """
+    `nested` records it so that the walk back can be differentiated too; inside another trace it
+    always is."""
 
     def __init__(
         self, call: Call, f: Callable[..., Any], primals: tuple[Any, ...], *, nested: bool
@@ -188,7 +193,8 @@ class Pullback:
                 ct = self.namespace.xp.asarray(ct, dtype=y.dtype)
             if ct is not None and ct.shape != y.shape:
                 raise ShapeError(
-                    f"{self.call.name}: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be "
+                    f"{self.call.name}: a cotangent has shape {ct.shape}, its output has shape "
+                    f"{y.shape}; they must be "
                     "equal"
                 )
             found.append(ct)
@@ -206,20 +212,23 @@ def _positions(call: Call, argnums: Argnums, count: int) -> tuple[int, ...]:
     for n in given:
         if not -count <= n < count:
             raise ValueError(
-                f"{call.name}: argnums names argument {n}, but the call has {count} positional arguments; pass it by "
+                f"{call.name}: argnums names argument {n}, but the call has {count} positional "
+                "arguments; pass it by "
                 "position, not by keyword"
             )
     return tuple(n % count for n in given)
 
 
 def _lift(call: Call, inputs: Inputs, positions: Any, args: tuple[Any, ...]) -> list[Any]:
-    """The arguments as the function gets them: differentiated ones traced, arrays of the others constants."""
+    """The arguments as the function gets them: differentiated ones traced, arrays of the others
+    constants."""
     lifted = list(args)
     for p in positions:
         lifted[p] = inputs.lift(p, args[p])
     if not inputs.leaves:
         raise DtypeError(
-            f"{call.where(positions[0]) if positions else call.name}: there is no array in it to differentiate"
+            f"{call.where(positions[0]) if positions else call.name}: there is no array in it "
+            "to differentiate"
         )
     namespace = inputs.tape.namespace
     for p, arg in enumerate(args):
@@ -233,7 +242,8 @@ def _lift(call: Call, inputs: Inputs, positions: Any, args: tuple[Any, ...]) -> 
 def _split(call: Call, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TreeError(
-            f"{call.name}: with has_aux=True the function must return a pair (value, aux), got {type(out).__name__}"
+            f"{call.name}: with has_aux=True the function must return a pair (value, aux), got "
+            f"{type(out).__name__}"
         )
     return out
 
@@ -242,18 +252,21 @@ def _check_loss(call: Call, loss: Any, tape: Tape) -> None:
     """Raise unless the result is a real scalar on this tape."""
     if type(loss) is Array and loss.shape != ():
         raise ShapeError(
-            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it (xp.sum, xp.mean), or "
+            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it "
+            "(xp.sum, xp.mean), or "
             "use vjp or jacobian for functions with several outputs"
         )
     if type(loss) is not Array or loss.tape is not tape:
         raise NotDifferentiableError(
             f"{call.name}: the result does not depend on the differentiated arguments, got "
-            f"{type(loss).__name__}. The gradient was cut on the way: by stop_gradient, by a comparison or an integer, or "
+            f"{type(loss).__name__}. The gradient was cut on the way: by stop_gradient, by a "
+            "comparison or an integer, or "
             "by a conversion to another library; or another argument was meant (argnums)"
         )
     if kind(loss.dtype) == "complex":
         raise DtypeError(
-            f"{call.name}: the function must return a real scalar, got dtype {loss.dtype}. Take xp.real(z) or "
+            f"{call.name}: the function must return a real scalar, got dtype {loss.dtype}. Take "
+            "xp.real(z) or "
             "xp.abs(z), or use vjp"
         )
 
@@ -284,7 +297,8 @@ def _zeros(tape: Tape, leaf: Any) -> Any:
 
 
 def like_gradient(tree: Any) -> Any:
-    """A tree in the structure that its gradient has: leaf for leaf, but objects as dicts of their arrays."""
+    """A tree in the structure that its gradient has: leaf for leaf, but objects as dicts of their
+    arrays."""
     how = trees.container(tree)
     if how is None:
         return tree

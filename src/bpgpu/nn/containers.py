@@ -12,9 +12,8 @@ from bpgpu.nn.module import Module
 class Sequential(Module):
     """Layers one after another: `Sequential(a, b, c)(x) = c(b(a(x)))`.
 
-    *Parameters* Modules, or one dict `{name: Module}`. Without names the layers are called "0", "1", ...
-    Slices are again `Sequential`; layers can be replaced, deleted, appended.
-    """
+    *Parameters* Modules, or one dict `{name: Module}`. Without names the layers are called "0",
+    "1", ... Slices are again `Sequential`; layers can be replaced, deleted, appended."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
@@ -214,7 +213,8 @@ class ModuleDict(Module):
 
 
 class Residual(Module):
-    """Layers with a way around them: `Residual(f)(x) = x + f(x)`; several layers run one after another.
+    """Layers with a way around them: `Residual(f)(x) = x + f(x)`; several layers run one after
+    another.
 
     *Raises* a shape error of the addition if the layers change the shape of their input.
 

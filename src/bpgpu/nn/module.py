@@ -30,14 +30,14 @@ class Module:
             def forward(self, x):
                 return nn.functional.relu(self.hidden(x)) * self.scale
 
-    Attributes are kept by what they are. A `Parameter` trains. A buffer (`register_buffer`) is state that `forward` may
-    change: running statistics, a random key. Any other array is a constant that moves with `.to()`. Modules are
-    children, also inside lists, tuples and dicts. Everything has a dotted path: `"encoder.2.weight"`.
+    Attributes are kept by what they are. A `Parameter` trains. A buffer (`register_buffer`) is
+    state that `forward` may change: running statistics, a random key. Any other array is a constant
+    that moves with `.to()`. Modules are children, also inside lists, tuples and dicts. Everything
+    has a dotted path: `"encoder.2.weight"`.
 
-    The gradient with respect to a Module is a dict `{path: array}` of its parameters. It is taken through a twin with
-    traced arrays; the Module itself never holds any. The same array, or the same layer, at two places is one parameter, under
-    the path that comes first.
-    """
+    The gradient with respect to a Module is a dict `{path: array}` of its parameters. It is taken
+    through a twin with traced arrays; the Module itself never holds any. The same array, or the
+    same layer, at two places is one parameter, under the path that comes first."""
 
     training: bool
     _parameters: dict[str, bool]
@@ -51,11 +51,13 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; every subclass defines it."""
         raise ModuleError(
-            f"{type(self).__name__} has no forward: define forward(self, x), which computes the layer's output"
+            f"{type(self).__name__} has no forward: define forward(self, x), which computes the "
+            "layer's output"
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run `forward`. An error on the way is told with the path of the layer in which it arose."""
+        """Run `forward`. An error on the way is told with the path of the layer in which it
+        arose."""
         try:
             return self.forward(*args, **kwargs)
         except BpgpuError as error:
@@ -83,13 +85,15 @@ class Module:
             self._write_buffer(name, value)
         elif type(value) is Array and (is_live(value) or "_twin" in fields):
             raise ModuleError(
-                f"attribute '{name}' was set to a traced array. A Module keeps no traced arrays: return the value from "
+                f"attribute '{name}' was set to a traced array. A Module keeps no traced "
+                "arrays: return the value from "
                 f"forward, or declare state with register_buffer('{name}', array)"
             )
         else:
             if name in fields["_parameters"] and value is not None and not trees.is_array(value):
                 raise ModuleError(
-                    f"parameter '{name}' can be set to an array, a Parameter or None, got {type(value).__name__}"
+                    f"parameter '{name}' can be set to an array, a Parameter or None, got "
+                    f"{type(value).__name__}"
                 )
             fields[name] = value
 
@@ -100,7 +104,9 @@ class Module:
             )
         write(self, name, value)
         if "_twin" in self.__dict__ and value is not None:
-            self.__dict__[name] = Array(self.__dict__[name])  # on a twin, constants are of the traced namespace
+            self.__dict__[name] = Array(
+                self.__dict__[name]
+            )  # on a twin, constants are of the traced namespace
 
     def __delattr__(self, name: str) -> None:
         if name not in self.__dict__:
@@ -126,11 +132,13 @@ class Module:
         self.__dict__[name] = None if param is None else param.data
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """Add a piece of state that `forward` may assign to; with `persistent` it is part of `state_dict()`."""
+        """Add a piece of state that `forward` may assign to; with `persistent` it is part of
+        `state_dict()`."""
         self._check_name(name)
         if tensor is not None and not trees.is_array(tensor):
             raise ModuleError(
-                f"register_buffer('{name}', ...): expected an array or None, got {type(tensor).__name__}"
+                f"register_buffer('{name}', ...): expected an array or None, got "
+                f"{type(tensor).__name__}"
             )
         self._parameters.pop(name, None)
         self._buffers[name] = persistent
@@ -140,19 +148,24 @@ class Module:
         """Add a child under a name that may be computed."""
         self._check_name(name)
         if module is not None and not isinstance(module, Module):
-            raise ModuleError(f"add_module('{name}', ...): expected a Module, got {type(module).__name__}")
+            raise ModuleError(
+                f"add_module('{name}', ...): expected a Module, got {type(module).__name__}"
+            )
         setattr(self, name, module)
 
     def _check_name(self, name: str) -> None:
-        if not isinstance(name, str) or not name or "." in name:
+        if not name or "." in name:
             raise ModuleError(f"a name must be a non-empty string without dots, got {name!r}")
         if name not in self.__dict__ and hasattr(type(self), name):
-            raise ModuleError(f"'{name}' is the name of an attribute of {type(self).__name__} already")
+            raise ModuleError(
+                f"'{name}' is the name of an attribute of {type(self).__name__} already"
+            )
 
     # ---- what is inside
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The Modules directly inside, with their names; those in lists and dicts as `"layers.0"`."""
+        """The Modules directly inside, with their names; those in lists and dicts as
+        `"layers.0"`."""
         seen: set[int] = set()
         for name, value in self.__dict__.items():
             for path, child in _modules_in(name, value):
@@ -235,7 +248,8 @@ class Module:
     # ---- modes
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for this Module and all inside: dropout drops, batch norm learns its statistics."""
+        """Training mode for this Module and all inside: dropout drops, batch norm learns its
+        statistics."""
         if not isinstance(mode, bool):
             raise ModuleError(f"train(mode): expected True or False, got {mode!r}")
         for module in self.modules():
@@ -247,11 +261,11 @@ class Module:
         return self.train(False)
 
     def freeze(self, *patterns: str) -> Self:
-        """Exclude parameters from gradients: those whose path, or whose layer's path, matches one of the patterns.
+        """Exclude parameters from gradients: those whose path, or whose layer's path, matches one
+        of the patterns.
 
-        Patterns are as in a shell: `"encoder"` and `"encoder.*"` mean all in it, `"*.bias"` all biases. Without patterns
-        everything is frozen.
-        """
+        Patterns are as in a shell: `"encoder"` and `"encoder.*"` mean all in it, `"*.bias"` all
+        biases. Without patterns everything is frozen."""
         return self._set_trainable(patterns, False)
 
     def unfreeze(self, *patterns: str) -> Self:
@@ -259,7 +273,7 @@ class Module:
         return self._set_trainable(patterns, True)
 
     def _set_trainable(self, patterns: tuple[str, ...], trains: bool) -> Self:
-        matched = {pattern: False for pattern in patterns}
+        matched = dict.fromkeys(patterns, False)
         for path, _ in self.named_parameters(remove_duplicate=False):
             hits = [p for p in patterns if _matches(path, p)]
             matched.update(dict.fromkeys(hits, True))
@@ -269,13 +283,15 @@ class Module:
         missed = [p for p, hit in matched.items() if not hit]
         if missed:
             raise ModuleError(
-                f"{'unfreeze' if trains else 'freeze'}: no parameter matches {missed}; the paths are "
+                f"{'unfreeze' if trains else 'freeze'}: no parameter matches {missed}; the "
+                "paths are "
                 f"{list(self.parameters())}"
             )
         return self
 
     def trainable(self) -> dict[str, Any]:
-        """The parameters that are not frozen, `{path: array}`: what a gradient is taken with respect to."""
+        """The parameters that are not frozen, `{path: array}`: what a gradient is taken with
+        respect to."""
         found: dict[str, Any] = {}
         seen: set[int] = set()
         for path, module in self.named_modules():
@@ -288,7 +304,8 @@ class Module:
         return found
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call `fn` on every Module inside and on this one, children first; for custom initialisation."""
+        """Call `fn` on every Module inside and on this one, children first; for custom
+        initialisation."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -299,20 +316,21 @@ class Module:
     def to(self, device: Any = None, dtype: Any = None) -> Self:
         """Move all arrays to a device and cast the floating ones to a dtype; returns this Module.
 
-        Both may be given by position: `model.to("cuda")`, `model.to("float64")`, `model.to(dev, "float32")`.
-        """
+        Both may be given by position: `model.to("cuda")`, `model.to("float64")`, `model.to(dev,
+        "float32")`."""
         return moved(self, device, dtype)
 
     def state_dict(self) -> dict[str, Any]:
-        """The parameters and the persistent buffers as a dict `{path: array}`: the arrays themselves, not copies."""
+        """The parameters and the persistent buffers as a dict `{path: array}`: the arrays
+        themselves, not copies."""
         return save(self)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
-        """Copy arrays into the parameters and buffers, in the dtype and on the device that are there.
+        """Copy arrays into the parameters and buffers, in the dtype and on the device that are
+        there.
 
-        *Raises* `ModuleError` that lists what is missing, unexpected (unless `strict=False`) or of another shape. Then
-        nothing has been changed.
-        """
+        *Raises* `ModuleError` that lists what is missing, unexpected (unless `strict=False`) or of
+        another shape. Then nothing has been changed."""
         return load(self, state_dict, strict)
 
     # ---- looks
@@ -360,5 +378,6 @@ def _join(prefix: str, name: str) -> str:
 def _forgot_init(module: Module, cause: BaseException | None) -> NoReturn:
     name = type(module).__name__
     raise ModuleError(
-        f"{name} was not initialised: call super().__init__() first in {name}.__init__, before setting attributes"
+        f"{name} was not initialised: call super().__init__() first in {name}.__init__, before "
+        "setting attributes"
     ) from cause

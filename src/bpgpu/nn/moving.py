@@ -46,7 +46,8 @@ def _new_fields(module: Module, one: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def _mapped(value: Any, one: Callable[[Any], Any]) -> Any:
-    """An attribute with its arrays mapped, also those in lists, tuples and dicts; Modules move themselves."""
+    """An attribute with its arrays mapped, also those in lists, tuples and dicts; Modules move
+    themselves."""
     if trees.is_array(value):
         return one(value)
     if type(value) in (list, tuple):

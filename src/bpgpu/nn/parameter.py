@@ -12,11 +12,13 @@ from bpgpu.errors import DtypeError
 
 
 class Parameter:
-    """Marks an array as a parameter when it is assigned to a Module: `self.scale = nn.Parameter(array)`.
+    """Marks an array as a parameter when it is assigned to a Module: `self.scale =
+    nn.Parameter(array)`.
 
     After that, `self.scale` is the plain array; the Module remembers that it trains.
 
-    *Parameters* `data`: an array, or nested lists of numbers. `requires_grad=False`: a parameter that is frozen.
+    *Parameters* `data`: an array, or nested lists of numbers. `requires_grad=False`: a parameter
+    that is frozen.
 
     *Raises* `DtypeError` for a parameter that is to train and is not floating.
     """
@@ -27,7 +29,8 @@ class Parameter:
         data = raw(data) if trees.is_array(data) else device().asarray(data)
         if requires_grad and not is_floating(data):
             raise DtypeError(
-                f"Parameter: only floating arrays can train, got dtype {data.dtype}. Cast it first, or pass "
+                f"Parameter: only floating arrays can train, got dtype {data.dtype}. Cast it "
+                "first, or pass "
                 "requires_grad=False"
             )
         self.data = data

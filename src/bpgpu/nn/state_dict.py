@@ -25,7 +25,8 @@ class LoadResult(NamedTuple):
 
 
 def save(module: Module) -> dict[str, Any]:
-    """The arrays of a Module by path; a tied one stands under each of its paths, as torch writes it."""
+    """The arrays of a Module by path; a tied one stands under each of its paths, as torch writes
+    it."""
     return {path: owner.__dict__[name] for path, owner, name in _saved(module)}
 
 

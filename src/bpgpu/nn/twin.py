@@ -1,10 +1,10 @@
-"""The twin: a copy of a model with traced arrays, on which a function runs while its gradient is taken.
+"""The twin: a copy of a model with traced arrays, on which a function runs while its gradient is
+taken.
 
-The copy shares everything but what has to differ: parameters are traced, other arrays are constants of the traced
-namespace, layers are twins, and bound methods that were stored as attributes are bound to the twins (else their
-gradient would be zero in silence). After the function has succeeded, buffers and Python attributes that it set are
-carried back to the model.
-"""
+The copy shares everything but what has to differ: parameters are traced, other arrays are constants
+of the traced namespace, layers are twins, and bound methods that were stored as attributes are
+bound to the twins (else their gradient would be zero in silence). After the function has succeeded,
+buffers and Python attributes that it set are carried back to the model."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Twins:
             new = [self.replaced(v) for v in value]
             return value if all(map(_same, new, value)) else cls(new)
         if cls is dict:
-            new = {k: self.replaced(v) for k, v in value.items()}
-            return value if all(map(_same, new.values(), value.values())) else new
+            found = {k: self.replaced(v) for k, v in value.items()}
+            return value if all(map(_same, found.values(), value.values())) else found
         return value
 
     def carry_back(self) -> None:
@@ -97,11 +97,10 @@ def _store(module: Module, name: str, value: Any) -> None:
 
 
 def _check_free(module: Module, name: str, value: Any) -> None:
-    if trees.container(value) is not None and any(
-        type(x) is Array for x in trees.leaves(value)
-    ):
+    if trees.container(value) is not None and any(type(x) is Array for x in trees.leaves(value)):
         raise ModuleError(
-            f"attribute '{name}' of {type(module).__name__} holds traced arrays after the call. Return them from forward, "
+            f"attribute '{name}' of {type(module).__name__} holds traced arrays after the call. "
+            "Return them from forward, "
             f"or declare state with register_buffer"
         )
 
@@ -110,9 +109,7 @@ def _check_free(module: Module, name: str, value: Any) -> None:
 
 
 def _rebuild(module: Module, values: list[Any]) -> Module:
-    arrays = {
-        id(x): value for x, value in zip(module.trainable().values(), values, strict=True)
-    }
+    arrays = {id(x): value for x, value in zip(module.trainable().values(), values, strict=True)}
     return Twins(arrays).of(module)
 
 
