@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import os
 import re
 import sys
@@ -207,6 +206,8 @@ def _title(index: int) -> str:
 
 @functools.cache
 def _log_once(message: str) -> None:
+    import logging
+
     logging.getLogger("bpgpu").warning("%s", message)
 
 

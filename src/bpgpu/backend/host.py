@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bpgpu.backend.libraries import library_of, namespace_of
 from bpgpu.errors import DtypeError, LibraryError
 
-NumpyArray = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    NumpyArray = NDArray[Any]
 
 NUMBERS = "biufcV"
 """The kinds of dtype that count as numbers; `V` is what NumPy calls bfloat16 and other dtypes of `ml_dtypes`."""
@@ -146,6 +146,8 @@ def entered(index: int | None) -> contextlib.AbstractContextManager[Any]:
 
 def memory(index: int | None) -> Memory:
     """The memory of the machine. Linux tells all of it; other systems less."""
+    from pathlib import Path  # here and below, so that `import bpgpu` stays quick
+
     names = os.sysconf_names if hasattr(os, "sysconf") else {}
     page = os.sysconf("SC_PAGE_SIZE") if "SC_PAGE_SIZE" in names else 0
     total = page * os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in names else None
@@ -159,6 +161,9 @@ def memory(index: int | None) -> Memory:
 
 def name(index: int | None) -> str:
     """The processor and how many of its cores this process may use."""
+    import platform
+    from pathlib import Path
+
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
