@@ -17,7 +17,6 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import bpgpu as bp
-from bpgpu.device import device, to_numpy
 
 HIDDEN, CLASSES = 64, 10
 EPOCHS, BATCH, RATE, MOMENTUM = 30, 32, 0.1, 0.9
@@ -42,11 +41,11 @@ def loss(params: dict[str, Any], x: Any, y: Any) -> Any:
 
 def accuracy(params: dict[str, Any], x: Any, labels: np.ndarray) -> float:
     """The share of images whose highest score is at the true digit."""
-    return float(np.mean(np.argmax(to_numpy(scores(params, x)), axis=1) == labels))
+    return float(np.mean(np.argmax(bp.to_numpy(scores(params, x)), axis=1) == labels))
 
 
 def main() -> str | None:
-    dev = device("auto")
+    dev = bp.device("auto")
     print(dev.reason)
     draw = np.random.default_rng(0)
 
