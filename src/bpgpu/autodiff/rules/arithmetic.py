@@ -100,8 +100,8 @@ def atan2(xp: Any, y: Any, x: Any) -> Any:
 
     def turn(g: Any, a: Any) -> Any:
         h = xp.hypot(x, y)
-        far = xp.where(xp.isinf(h), 0, a)  # nothing turns a point at infinity
-        return g * quotient(xp, quotient(xp, far, h), h)
+        near = xp.where(xp.isinf(h), 0, _like(xp, a, h))  # nothing turns a point at infinity
+        return g * quotient(xp, quotient(xp, near, h), h)
 
     return xp.atan2(y, x), lambda g: turn(g, x), lambda g: -turn(g, y)
 

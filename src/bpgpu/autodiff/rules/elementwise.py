@@ -113,8 +113,11 @@ def acos(xp: Any, x: Any) -> Any:
 
 
 def _leg(xp: Any, x: Any) -> Any:
-    """The square root of `1 - x²`, on the right sheet for complex `x` on the branch cuts too."""
-    return xp.sqrt(-(x - 1)) * xp.sqrt(x + 1)
+    """The square root of `1 - x²`; for complex `x` the one that is right on the branch cuts too."""
+    if kind(x.dtype) != "complex":
+        return xp.sqrt((1 - x) * (1 + x))
+    # an imaginary part of -0.0, which tells the side of the cut, is kept by `x - -1` and lost by `x + 1`
+    return xp.sqrt(-x - -1) * xp.sqrt(x - -1)
 
 
 @elementwise
