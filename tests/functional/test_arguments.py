@@ -31,7 +31,7 @@ def test_axes_count_from_either_end_and_an_array_without_axes_has_one() -> None:
     assert [arguments.axis_of("f", d, 0) for d in (0, -1)] == [0, 0]
     with pytest.raises(ShapeError, match=r"f: expected dim in \[-2, 1\] for an input of 2 axes"):
         arguments.axis_of("f", 2, 2)
-    with pytest.raises(ShapeError, match="f: expected dim as an integer, got 1.0"):
+    with pytest.raises(ShapeError, match="f: expected dim as an integer"):
         arguments.axis_of("f", 1.0, 2)  # type: ignore[arg-type]
 
 
