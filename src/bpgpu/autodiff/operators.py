@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.array import Array, raw
-from bpgpu.autodiff.rule import SCALARS, Elementwise, is_operand, setting_key
+from bpgpu.autodiff.rule import SCALARS, is_operand
 from bpgpu.autodiff.rules import OPERATORS, RULES
+from bpgpu.autodiff.rules.indexing import assigned, fitted_into, unwrapped_key
 
 _DIFFERENTIABLE = {
     "add": "add",
@@ -40,22 +41,46 @@ def _constant(symbol: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _getitem(x: Array, key: Any) -> Any:
-    key = setting_key(key)
+    key = unwrapped_key(key)
     if x.tape is None:
         return Array(x.value[key])
     return RULES["getitem"](x, key)
 
 
 def _setitem(x: Array, key: Any, value: Any) -> None:
+    _bind(x, assigned(x, value, unwrapped_key(key)))
+
+
+def _bind(x: Array, new: Array) -> None:
     """Bind the handle to a new value; arrays made from it earlier keep the old one."""
-    new = RULES["setitem"](x, value, setting_key(key))
     x.value, x.tape, x.index = new.value, new.tape, new.index
 
 
+def _augmented(dunder: str, op: Callable[[Any, Any], Any]) -> Callable[[Array, Any], Any]:
+    """`x += y` binds the handle, so that all names of it see the change, as all names of a plain array would.
+
+    Where plain values cannot change (JAX's arrays, NumPy's scalars), Python makes it `x = x + y`.
+    """
+
+    def in_place(x: Array, y: Any) -> Any:
+        if not hasattr(raw(x), f"__i{dunder}__"):
+            return NotImplemented
+        new = op(x, y)
+        if new is not NotImplemented:
+            _bind(x, fitted_into(x, new))
+            return x
+        return new
+
+    return in_place
+
+
 def _unary(name: str, symbol: Callable[[Any], Any]) -> Callable[[Array], Any]:
-    rule = RULES[name]
-    record = rule.record if isinstance(rule, Elementwise) else rule
-    return lambda x: record(x) if x.tape is not None else Array(symbol(x.value))
+    def op(x: Array) -> Any:
+        if x.tape is None:
+            return Array(symbol(x.value))
+        return RULES[name](x)
+
+    return op
 
 
 def attach() -> None:
@@ -64,12 +89,14 @@ def attach() -> None:
         op = OPERATORS[name]
         setattr(Array, f"__{dunder}__", op)
         setattr(Array, f"__r{dunder}__", _reflected(op))
+        setattr(Array, f"__i{dunder}__", _augmented(dunder, op))
     for dunder in _COMPARISONS:
         setattr(Array, f"__{dunder}__", _constant(getattr(symbols, f"__{dunder}__")))
     for dunder in _BITWISE:
         op = _constant(getattr(symbols, f"__{dunder}__"))
         setattr(Array, f"__{dunder}__", op)
         setattr(Array, f"__r{dunder}__", _reflected(op))
+        setattr(Array, f"__i{dunder}__", _augmented(dunder, op))
     for dunder, name, symbol in (
         ("neg", "negative", symbols.neg),
         ("pos", "positive", symbols.pos),

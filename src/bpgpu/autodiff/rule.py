@@ -376,8 +376,9 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
 
     `symbol` is the same operator on plain values, for constants.
     """
-    function = binary.function
+    name, function = binary.name, binary.function
     elementwise = isinstance(binary, Binary)
+    _BINARY[name] = binary
 
     def op(a: Any, b: Any) -> Any:
         if type(a) is not Array:
@@ -391,7 +392,7 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
                 return one_sided(tape, b, a if tape.nested else a.value, b.value, True)
             if b.tape is None:
                 return one_sided(tape, a, a.value, b if tape.nested else b.value, False)
-            return apply(binary, (a, b))
+            return apply(_BINARY[name], (a, b))
         if tape is None:
             return Array(symbol(a.value, b.value))
         if tape is not here.tape:
@@ -444,19 +445,14 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         nodes.append(((x.index, pull),))
         return Array(y, tape, len(nodes) - 1)
 
-    op.__name__ = binary.name
+    op.__name__ = name
     return op
+
+
+_BINARY: dict[str, Rule] = {}
+"""The rules of the operators. Compilers that read bytecode want objects of classes in a global, not in a closure."""
 
 
 def is_operand(x: Any) -> bool:
     """True for what may stand beside a traced array in an operator: a plain array."""
     return hasattr(x, "shape") and hasattr(x, "dtype")
-
-
-def setting_key(key: Any) -> Any:
-    """An index as rules see it: plain arrays in place of traced ones."""
-    if type(key) is Array:
-        return raw(key)
-    if type(key) is tuple:
-        return tuple(raw(k) if type(k) is Array else k for k in key)
-    return key

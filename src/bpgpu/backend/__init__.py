@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpgpu.backend.generic import Backend
+from bpgpu.backend.generic import Backend, StridedBackend
 
 __all__ = ["Backend", "backend_of", "default_namespace"]
 
@@ -22,12 +22,20 @@ def backend_of(xp: Any) -> Backend:
 
 
 def _load(name: str, xp: Any) -> Backend:
-    library = name.rpartition(".")[2]
+    library = name.removeprefix("array_api_compat.")  # but jax.numpy is not NumPy
     if library == "numpy":
         from bpgpu.backend.numpy import NumpyBackend
 
         return NumpyBackend(xp)
-    return Backend(xp)
+    if library == "torch":
+        from bpgpu.backend.torch import TorchBackend
+
+        return TorchBackend(xp)
+    if library == "jax.numpy":
+        from bpgpu.backend.jax import JaxBackend
+
+        return JaxBackend(xp)
+    return StridedBackend(xp) if library == "cupy" else Backend(xp)
 
 
 def default_namespace() -> Any:

@@ -19,6 +19,17 @@ class Backend:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
 
+    def one(self, x: Any) -> Any:
+        """The number 1 as an array like the scalar `x`."""
+        return self.xp.ones_like(x)
+
+    def copy_into(self, x: Any, value: Any) -> Any:
+        """Write `value` over `x`, in place where the library can; the array that now holds it."""
+        if hasattr(x, "at"):  # immutable
+            return value
+        x[...] = value
+        return x
+
     # ---- assignment and its transpose
 
     def assign(self, x: Any, key: Any, value: Any) -> Any:
@@ -53,7 +64,7 @@ class Backend:
         rest = tuple(i for i in range(g.ndim) if i not in new)
         rows = g if axis == 0 else xp.permute_dims(g, new + rest)
         rows = xp.reshape(rows, (math.prod(indices.shape), math.prod(others)))
-        places = xp.reshape(indices, (-1,))
+        places = xp.reshape(xp.astype(indices, xp.int64), (-1,))
         places = xp.where(places < 0, places + n, places)
         summed = xp.reshape(self.sum_rows(n, places, rows), (n, *others))
         return summed if axis == 0 else xp.moveaxis(summed, 0, axis)
@@ -112,46 +123,58 @@ class Backend:
 
     # ---- who owns memory
 
+    def identity(self, x: Any) -> Any:
+        """What tells `x` from every other array, to be kept in a set."""
+        return id(x)
+
     def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
         """Arrays that may be changed in place: none shares memory with another of them or with `others`.
 
         A library of which nothing is known gets copies, unless its arrays never change.
         """
-        return [x if x is None or hasattr(x, "at") else self.xp.asarray(x, copy=True) for x in arrays]
+        return [
+            x if x is None or hasattr(x, "at") else self.xp.asarray(x, copy=True) for x in arrays
+        ]
 
 
 class StridedBackend(Backend):
     """Libraries whose arrays are strided views of a memory that `base` tells: NumPy and CuPy."""
 
-    def sum_rows(self, count: int, places: Any, rows: Any) -> Any:
-        """`add.at` is fast for flat arrays only: 5 times faster than with rows, and than any detour by sorting."""
-        xp = self.xp
-        width = rows.shape[1]
-        wide = xp.float32 if rows.dtype == xp.float16 else rows.dtype
-        out = xp.zeros(count * width, dtype=wide)
-        flat = places if width == 1 else (places[:, None] * width + xp.arange(width)).reshape(-1)
-        xp.add.at(out, flat, rows.reshape(-1).astype(wide, copy=False))
-        return out.reshape(count, width).astype(rows.dtype, copy=False)
+    def scatter_add(self, shape: tuple[int, ...], key: Any, g: Any) -> Any:
+        zeros = self.xp.zeros(shape, dtype=g.dtype, device=self.device_of(g))
+        if repeats(key):
+            self.xp.add.at(zeros, key, g)
+        else:
+            zeros[key] = g
+        return zeros
 
     def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
         seen = {id(_owner(x)) for x in others}
         out = []
         for x in arrays:
             if hasattr(x, "__iadd__"):  # NumPy's scalars never change
-                owner = id(_owner(x))
-                if owner in seen or 0 in x.strides or not getattr(x.flags, "writeable", True):
-                    x = x.copy()
-                    owner = id(x)
-                seen.add(owner)
-            out.append(x)
+                owner = _owner(x)
+                if id(owner) in seen or (owner is not x and not _is_writeable(x)):
+                    owner = x.copy()
+                    out.append(owner)
+                else:
+                    out.append(x)
+                seen.add(id(owner))
+            else:
+                out.append(x)
         return out
 
 
 def _owner(x: Any) -> Any:
     """The array whose memory `x` looks at: itself unless it is a view."""
-    while getattr(x, "base", None) is not None:
-        x = x.base
+    while (base := getattr(x, "base", None)) is not None:
+        x = base
     return x
+
+
+def _is_writeable(x: Any) -> bool:
+    """False for a view that broadcasting made, in which one place in memory stands for several entries."""
+    return 0 not in x.strides and getattr(x.flags, "writeable", True)
 
 
 # ---- what an index reads

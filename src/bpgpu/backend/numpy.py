@@ -1,4 +1,4 @@
-"""NumPy: adding at repeated positions, and who owns an array's memory."""
+"""NumPy: adding at repeated positions, and copies that are changed in place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bpgpu.backend.generic import Backend, repeats
+from bpgpu.backend.generic import Backend, StridedBackend, indexed_axis
+
+FEW = 1000
+"""The number of entries up to which the plain way of adding is the fastest."""
 
 
-class NumpyBackend(Backend):
+class NumpyBackend(StridedBackend):
     one_device = True
 
     def one(self, x: Any) -> Any:
@@ -21,31 +24,18 @@ class NumpyBackend(Backend):
         return new
 
     def scatter_add(self, shape: tuple[int, ...], key: Any, g: Any) -> Any:
-        zeros = np.zeros(shape, dtype=g.dtype)
-        if repeats(key):
-            np.add.at(zeros, key, g)
-        else:
-            zeros[key] = g
-        return zeros
+        """`add.at` is fast along flat arrays only. Rows are flattened: 5 times faster, and ahead of sorting them."""
+        if g.size < FEW or len(shape) < 2 or indexed_axis(key, len(shape)) is None:
+            return super().scatter_add(shape, key, g)
+        if g.dtype == np.float16:  # sums are accumulated in 32 bits at least
+            return self.scatter_add(shape, key, g.astype(np.float32)).astype(np.float16)
+        return Backend.scatter_add(self, shape, key, g)
+
+    def sum_rows(self, count: int, places: Any, rows: Any) -> Any:
+        width = rows.shape[1]
+        out = np.zeros(count * width, dtype=rows.dtype)
+        np.add.at(out, (places[:, None] * width + np.arange(width)).ravel(), rows.ravel())
+        return out.reshape(count, width)
 
     def device_of(self, x: Any) -> Any:
         return "cpu"
-
-    def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
-        seen = {id(_owner(x)) for x in others}
-        out = []
-        for x in arrays:
-            if type(x) is np.ndarray:
-                owner = id(_owner(x))
-                if owner in seen or not x.flags.writeable:
-                    x = x.copy()
-                    owner = id(x)
-                seen.add(owner)
-            out.append(x)
-        return out
-
-
-def _owner(x: Any) -> Any:
-    """The array whose memory `x` looks at: itself unless it is a view."""
-    base = getattr(x, "base", None)
-    return x if base is None else base

@@ -13,6 +13,7 @@ from typing import Any
 from bpgpu.autodiff.rule import Rule, operator
 from bpgpu.autodiff.rules import (
     arithmetic,
+    creation,
     cumulative,
     decompositions,
     determinants,
@@ -37,6 +38,7 @@ RULES: dict[str, Rule] = {
     **_collect(reductions),
     **_collect(cumulative),
     **_collect(manipulation),
+    **_collect(creation),
     **_collect(indexing),
     **_collect(searching),
     **{
@@ -77,6 +79,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {
         reductions,
         cumulative,
         manipulation,
+        creation,
         indexing,
         searching,
         linalg,
@@ -127,7 +130,7 @@ PLAIN: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            *("arange", "empty", "empty_like", "eye", "ones", "ones_like", "zeros", "zeros_like"),
+            *("empty", "empty_like", "eye", "ones", "ones_like", "zeros", "zeros_like"),
             *("fft.fftfreq", "fft.rfftfreq"),
         ),
         "new arrays that depend on no value",
