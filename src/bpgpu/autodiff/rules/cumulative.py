@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import Any
 
 from bpgpu.autodiff.rule import rule
@@ -58,22 +57,24 @@ def cumulative_prod(
         before = xp.cumulative_prod(v, axis=along, include_initial=True)[_part(along, 0, -1)]
         if include_initial:
             g = g[_part(along, 1, None)]
-        return before * _discounted(xp, v[_part(along, 1, None)], g, along)
+        return before * _discounted(xp, v, g, along)
 
     return y, pull
 
 
-def _discounted(xp: Any, a: Any, b: Any, axis: int) -> Any:
-    """The solution of `r[i] = b[i] + a[i] r[i+1]`, with `r = b` at the end.
+def _discounted(xp: Any, x: Any, b: Any, axis: int) -> Any:
+    """The solution of `r[i] = b[i] + x[i+1] r[i+1]`, with `r = b` at the end.
 
-    Each turn of the loop puts in the equation of `r[i+step]` for it, which doubles the step: log2(n) turns.
+    Each turn of the loop puts the equation of `r[i+step]` into that of `r[i]`, which doubles the step: log2(n) turns.
     """
     n, step = b.shape[axis], 1
+    a = x[_part(axis, 1, n)] if n > 1 else x  # a[i] is the factor of r[i+step]
     while step < n:
         head = b[_part(axis, 0, n - step)] + a * b[_part(axis, step, n)]
         b = xp.concat([head, b[_part(axis, n - step, n)]], axis=axis)
-        rest = builtins.max(n - 2 * step, 0)
-        a = a[_part(axis, 0, rest)] * a[_part(axis, step, step + rest)]
+        rest = n - 2 * step
+        if rest > 0:
+            a = a[_part(axis, 0, rest)] * a[_part(axis, step, step + rest)]
         step *= 2
     return b
 

@@ -18,7 +18,7 @@ def axes_of(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
 
 def count_of(axis: int | tuple[int, ...] | None, shape: tuple[int, ...]) -> int:
     """How many entries a reduction makes one of."""
-    return math.prod(shape[i] for i in axes_of(axis, len(shape)))
+    return math.prod([shape[i] for i in axes_of(axis, len(shape))])
 
 
 def restored(xp: Any, g: Any, axis: Any, keepdims: bool, shape: tuple[int, ...]) -> Any:
