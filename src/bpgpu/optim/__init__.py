@@ -1,0 +1,36 @@
+"""Optimizers, learning-rate schedules, clipping and averaging."""
+
+from bpgpu.optim.adadelta import Adadelta
+from bpgpu.optim.adafactor import Adafactor
+from bpgpu.optim.adagrad import Adagrad
+from bpgpu.optim.adam import Adam, AdamW
+from bpgpu.optim.adamax import Adamax
+from bpgpu.optim.asgd import ASGD
+from bpgpu.optim.lamb import LAMB
+from bpgpu.optim.lion import Lion
+from bpgpu.optim.muon import Muon
+from bpgpu.optim.nadam import NAdam
+from bpgpu.optim.optimizer import Optimizer
+from bpgpu.optim.radam import RAdam
+from bpgpu.optim.rmsprop import RMSprop
+from bpgpu.optim.rprop import Rprop
+from bpgpu.optim.sgd import SGD
+
+__all__ = [
+    "ASGD",
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+]

@@ -1,0 +1,377 @@
+"""What all optimizers share: parameters, groups, state, and the two ways to step.
+
+An optimizer is three short methods, written on one array: `check_options` says which settings make sense,
+`new_state` makes the state of one parameter, and `update_one` is the formula. The same formula serves `step`, which
+changes arrays in place where their library can, and `update`, which takes and returns trees and changes nothing that
+it was given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.dtypes import kind
+from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.backend.libraries import namespace_of
+from bpgpu.errors import ShapeError, TraceError
+from bpgpu.optim import checkpoint
+from bpgpu.optim.arrays import (
+    Array,
+    changeable,
+    copied,
+    from_pairs,
+    scalar,
+    store,
+    working,
+)
+from bpgpu.optim.checks import Options, refuse_torch_only
+from bpgpu.optim.gradients import match
+from bpgpu.optim.parameters import (
+    Parameters,
+    by_pattern,
+    check_parameter,
+    check_parameters,
+    is_group_list,
+    is_module,
+    replaced,
+)
+
+State = dict[str, Array]
+"""The state of one parameter: arrays by name, under torch's names."""
+Group = dict[str, Any]
+"""The options of one group, its arrays ("params") and their paths ("param_names")."""
+
+_MISSING: Any = object()
+
+
+class Optimizer(ABC):
+    """Base of all optimizers.
+
+    *Parameters*
+    `params`: what to train: a Module, a tree of arrays (dict, list, tuple, nested), or groups as in torch: a list of
+    dicts, each with a tree under `"params"` and options of its own.
+    `groups`: groups by name over one Module or tree: a list of dicts, each with a pattern under `"params"`
+    (`"*.bias"`, a list of patterns, or a function of path and array) and options of its own. The first pattern that
+    fits takes a parameter; what none takes forms the last group, with the options of the call.
+
+    *Raises* `ValueError` for options out of range, no parameters, or a pattern that takes none; `TypeError` for
+    options of torch that could only be ignored here (`foreach`, `fused`, `capturable`, `differentiable`);
+    `TreeError` for an array that stands at two places; `DtypeError` for parameters that are not floating.
+    """
+
+    takes_complex: ClassVar[bool] = True
+    """False if the update has no meaning for complex numbers; else they are updated as pairs of real ones."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        refuse_torch_only(cls.__name__, options)
+        return super().__new__(cls)
+
+    def __init__(
+        self, params: Any, groups: Iterable[dict[str, Any]] | None, **defaults: Any
+    ) -> None:
+        self._who = who = type(self).__name__
+        self.defaults: dict[str, Any] = defaults
+        self._check(defaults)
+        grouped = is_group_list(params)
+        if grouped and groups is not None:
+            raise ValueError(
+                f"{who}: groups were given twice, as a list of dicts and as groups=; choose one form"
+            )
+        if grouped:
+            params = list(params)
+            for g in params:
+                if isinstance(g["params"], str):
+                    raise TypeError(
+                        f"{who}: the pattern {g['params']!r} needs something to look in; write "
+                        f"{who}(model, groups=[{{'params': {g['params']!r}, ...}}])"
+                    )
+        self._parameters = Parameters(who, [g["params"] for g in params] if grouped else params)
+        arrays = self._parameters.read()
+        check_parameters(who, arrays, takes_complex=self.takes_complex)
+        if grouped:
+            options = list(params)
+            members = [
+                [p for p in arrays if p.partition(".")[0] == str(i)] for i in range(len(params))
+            ]
+        elif groups is not None:
+            options = list(groups)
+            members = by_pattern(who, [_pattern(who, g) for g in options], arrays)
+            options = [*options, {}] if members[-1] else options
+        else:
+            options, members = [{}], [list(arrays)]
+        self.param_groups: list[Group] = [
+            self._group(given, names, arrays)
+            for given, names in zip(options, members, strict=False)
+        ]
+        self.state: dict[str, State] = {}
+        """The state of each parameter that was stepped, by path."""
+        self._known: dict[str, Array] = {}  # the arrays as of the last step
+        self._adopted()
+
+    # ---- what an optimizer defines
+
+    @abstractmethod
+    def check_options(self, check: Options) -> None:
+        """Raise for options out of range; `check("lr", low=0)`."""
+
+    @abstractmethod
+    def new_state(self, xp: Any, p: Array, h: Group) -> State:
+        """The state of a parameter before its first step."""
+
+    @abstractmethod
+    def update_one(self, xp: Any, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
+        """One step: the new parameter and the new state, for the gradient `g` and the options `h`.
+
+        `p` and the arrays of `s` may be changed in place (`p -= ...`), `g` may not.
+        """
+
+    # ---- stepping
+
+    def step(self, grads: Any = _MISSING) -> Any:
+        """Update the parameters and return them: the Module, or the tree with its new arrays.
+
+        Arrays are changed in place where their library can; of JAX's, which cannot be, the returned tree has new ones.
+
+        *Parameters* `grads`: gradients in the structure of the parameters, or by path (`{"0.weight": g}`), as
+        `bpgpu.value_and_grad` gives them. `None`, or a path that is not there, skips a parameter and its state.
+
+        *Raises* `TreeError` for a path that is no parameter, `ShapeError`, `DtypeError` or `LibraryError` for a
+        gradient that does not fit its parameter: all before anything has changed.
+        """
+        if grads is _MISSING or grads is None or (callable(grads) and not is_module(grads)):
+            raise TypeError(
+                f"{self._who}.step: expected gradients, got {_described(grads)}. Here gradients are values: "
+                "value, grads = bpgpu.value_and_grad(loss)(model, x, y), then optimizer.step(grads)"
+            )
+        arrays = self._adopted()
+        found = self._match("step", grads, arrays)
+        for path, g in found.items():
+            if type(g) is Traced or type(arrays[path]) is Traced:
+                raise TraceError(
+                    f"{self._who}.step: the gradient of '{path}' is being traced; step after the gradient is taken, or "
+                    "use the pure form: state = opt.init(params), then params, state = opt.update(grads, state, params)"
+                )
+        for h in self.param_groups:
+            for path in h["param_names"]:
+                if path in found:
+                    self._step_one(path, arrays[path], found[path], h)
+        return self._updated()
+
+    def init(self, params: Any) -> dict[str, Any]:
+        """The state of the pure form for `params`: a tree of arrays, so that it may go through `jax.jit`.
+
+        `{"lr": [one 0-d array a group], "state": {path: {name: array}}}`. The learning rates are part of it: change
+        them there, since a compiled function would not see a change of `opt.lr`.
+        """
+        arrays = Parameters(self._who, params).read()
+        check_parameters(self._who, arrays, takes_complex=self.takes_complex)
+        widest = max(arrays.values(), key=lambda p: "64" in str(p.dtype) or "128" in str(p.dtype))
+        xp = array_namespace(widest)
+        like = working(xp, widest, widest)
+        groups = self._groups_of(arrays)
+        return {
+            "lr": [scalar(xp, like, h["lr"]) for h in self.param_groups],
+            "state": {
+                path: self._fresh(p, self.param_groups[groups[path]]) for path, p in arrays.items()
+            },
+        }
+
+    def update(self, grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
+        """The pure form of a step: `params, state = opt.update(grads, state, params)`.
+
+        Nothing that was given is changed, and nothing of the optimizer but its options is read. It can be compiled and
+        differentiated.
+        """
+        places = Parameters(self._who, params)
+        arrays = places.read()
+        found = self._match("update", grads, arrays)
+        groups = self._groups_of(arrays)
+        new, states = dict(arrays), dict(state["state"])
+        for path, g in found.items():
+            i = groups[path]
+            xp = array_namespace(arrays[path], g)
+            p = copied(xp, arrays[path])
+            s = {k: copied(xp, v) for k, v in states[path].items()}
+            new[path], states[path] = self._advance(
+                p, g, s, {**self.param_groups[i], "lr": state["lr"][i]}
+            )
+        return replaced(places.tree, new), {"lr": list(state["lr"]), "state": states}
+
+    def _advance(self, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
+        """One step of one parameter: complex numbers as pairs, 16-bit ones in float32."""
+        xp = array_namespace(p, g)
+        dtype = p.dtype
+        work, g = working(xp, p, p), working(xp, g, p)
+        if h.get("maximize"):
+            g = -g
+        if hasattr(h["lr"], "dtype"):
+            h = {**h, "lr": xp.astype(h["lr"], work.dtype)}
+        work, s = self.update_one(xp, work, g, s, h)
+        if kind(dtype) == "complex":
+            work = from_pairs(xp, work, dtype)
+        return (work if work.dtype == dtype else xp.astype(work, dtype)), s
+
+    def _step_one(self, path: str, p: Array, g: Array, h: Group) -> None:
+        s = self.state.get(path)
+        if s is None:
+            s = self._fresh(p, h)
+        new, changed = self._advance(p, g, s, h)
+        self.state[path] = {k: store(s[k], v) if k in s else v for k, v in changed.items()}
+        self._put(path, store(p, new))
+
+    def _fresh(self, p: Array, h: Group) -> State:
+        xp = array_namespace(p)
+        return self.new_state(xp, working(xp, p, p), h)
+
+    # ---- the arrays
+
+    @property
+    def params(self) -> Any:
+        """The Module or tree that is trained, with its arrays as they are now."""
+        return self._parameters.current()
+
+    def _put(self, path: str, array: Array) -> None:
+        if array is not self._known[path]:
+            self._parameters.write(path, array)
+            self._known[path] = array
+
+    def _updated(self) -> Any:
+        for h in self.param_groups:
+            h["params"] = [self._known[path] for path in h["param_names"] if path in self._known]
+        return self._parameters.current()
+
+    def _adopted(self) -> dict[str, Array]:
+        """The arrays of now; those that were replaced since the last step are checked, and their state is moved."""
+        arrays = self._parameters.read()
+        for path, p in arrays.items():
+            before: Any = self._known.get(path)
+            if p is before:
+                continue
+            check_parameter(f"{self._who}.step", path, p, takes_complex=self.takes_complex)
+            if path in self.state and tuple(p.shape) != tuple(before.shape):
+                raise ShapeError(
+                    f"{self._who}.step: parameter '{path}' has shape {tuple(p.shape)} now, but its state was made for "
+                    f"{tuple(before.shape)}; after changing a model's shapes, make a new optimizer"
+                )
+            mine = p if type(p) is Traced else changeable(p)
+            if path in self.state:
+                self.state[path] = checkpoint.moved(self, path, self.state[path], mine)
+            if mine is not p:
+                self._parameters.write(path, mine)
+            arrays[path] = self._known[path] = mine
+        return arrays
+
+    def _match(self, method: str, grads: Any, arrays: dict[str, Array]) -> dict[str, Array]:
+        return match(f"{self._who}.{method}", grads, self._parameters, arrays)
+
+    # ---- groups and options
+
+    def _group(self, given: dict[str, Any], names: list[str], arrays: dict[str, Array]) -> Group:
+        unknown = sorted(set(given) - set(self.defaults) - {"params", "param_names"})
+        refuse_torch_only(self._who, given)
+        if unknown:
+            raise TypeError(
+                f"{self._who}: a group has the options {unknown}, which {self._who} does not know; it knows "
+                f"{sorted(self.defaults)}"
+            )
+        options = {k: given.get(k, v) for k, v in self.defaults.items()}
+        self._check(options)
+        return {"params": [arrays[n] for n in names], "param_names": names, **options}
+
+    def _groups_of(self, arrays: dict[str, Array]) -> dict[str, int]:
+        """The group of each path. With a single group, any tree is welcome."""
+        if len(self.param_groups) == 1:
+            return dict.fromkeys(arrays, 0)
+        found = {path: i for i, h in enumerate(self.param_groups) for path in h["param_names"]}
+        for path in arrays:
+            if path not in found:
+                raise ValueError(
+                    f"{self._who}: '{path}' belongs to no group; with several groups, pass the tree that the optimizer "
+                    "was made for"
+                )
+        return found
+
+    def _check(self, options: dict[str, Any]) -> None:
+        check = Options(self._who, options)
+        check("lr", low=0)
+        self.check_options(check)
+
+    @property
+    def lr(self) -> Any:
+        """The learning rate: one number where all groups agree, else a list. It can be set in both forms."""
+        rates = [h["lr"] for h in self.param_groups]
+        if any(hasattr(r, "dtype") for r in rates):
+            return rates[0] if len(rates) == 1 else rates
+        return rates[0] if all(r == rates[0] for r in rates) else rates
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        rates = (
+            list(value) if isinstance(value, (list, tuple)) else [value] * len(self.param_groups)
+        )
+        if len(rates) != len(self.param_groups):
+            raise ValueError(
+                f"{self._who}: expected one learning rate, or {len(self.param_groups)} (one a group), got {len(rates)}"
+            )
+        for rate in rates:
+            self._check({**self.defaults, "lr": rate})
+        for h, rate in zip(self.param_groups, rates, strict=True):
+            set_option(h, "lr", rate)
+
+    # ---- saving and loading
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the parameters, copied: `{"state": {path: {name: array}}, "param_groups": [options]}`."""
+        return checkpoint.saved(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a saved state, or nothing of it: it is copied into the library, dtype and device that are there.
+
+        States of torch's optimizers, with their numbered parameters, are understood too.
+
+        *Raises* `ValueError`, `ShapeError` or `TypeError` if it does not fit, naming what is missing or unexpected.
+        """
+        checkpoint.load(self, state)
+
+    # ---- habits
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Not needed: raises with the form to use here."""
+        raise TypeError(
+            f"{self._who}.zero_grad: there is nothing to reset, since gradients are values and not attributes: "
+            "value, grads = bpgpu.value_and_grad(loss)(model, x, y), then optimizer.step(grads). To add up gradients "
+            "over several batches, see bpgpu.optim.GradientAccumulator"
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"{self._who} ("]
+        for i, h in enumerate(self.param_groups):
+            lines.append(f"Parameter group {i}: {len(h['param_names'])} parameters")
+            lines += [f"    {k}: {v}" for k, v in h.items() if k not in ("params", "param_names")]
+        return "\n".join([*lines, ")"])
+
+
+def set_option(h: Group, name: str, value: Any) -> None:
+    """Set an option of a group; one that is an array takes the value in place, so that recorded steps see it."""
+    old = h[name]
+    if hasattr(old, "dtype"):
+        value = value if hasattr(value, "dtype") else scalar(namespace_of(old), old, value)
+        value = store(old, value)
+    h[name] = value
+
+
+def _pattern(who: str, group: dict[str, Any]) -> Any:
+    if "params" not in group:
+        raise ValueError(
+            f"{who}: a group needs a pattern of parameter names under 'params', got {sorted(group)}"
+        )
+    return group["params"]
+
+
+def _described(grads: Any) -> str:
+    if grads is _MISSING:
+        return "nothing"
+    return "None" if grads is None else f"the function {getattr(grads, '__name__', grads)!r}"
