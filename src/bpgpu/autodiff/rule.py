@@ -399,7 +399,11 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
             tape.check()
         va, vb = a.value, b.value
         xp = tape.xp
-        y, pa, pb = function(xp, va, vb)
+        try:
+            y, pa, pb = function(xp, va, vb)
+        except (TypeError, ValueError, RuntimeError) as error:
+            explain_mixture(binary.name, (va, vb), error)
+            raise
         dtype = y.dtype
         if va.dtype is dtype and vb.dtype is dtype and dtype in tape.reals:
             if elementwise:
@@ -436,7 +440,11 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         if tape is not here.tape:
             tape.check()
         xp = tape.xp
-        y, pa, pb = function(xp, va, vb)
+        try:
+            y, pa, pb = function(xp, va, vb)
+        except (TypeError, ValueError, RuntimeError) as error:
+            explain_mixture(binary.name, (va, vb), error)
+            raise
         v, pull = (vb, pb) if right else (va, pa)
         dtype = y.dtype
         if v.dtype is not dtype or dtype not in tape.reals or (elementwise and v.shape != y.shape):
