@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpgpu import errors
 from bpgpu.autodiff import operators as _operators
+from bpgpu.autodiff import torch_protocol as _torch_protocol
 from bpgpu.autodiff.check import check_grads
 from bpgpu.autodiff.control import checkpoint, custom_vjp, stop_gradient
 from bpgpu.autodiff.derived import hessian, hvp, jacobian, jvp

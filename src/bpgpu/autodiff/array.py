@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from bpgpu.autodiff.dtypes import is_floating
 from bpgpu.autodiff.tape import Tape
+from bpgpu.backend import backend_of
+from bpgpu.backend.libraries import namespace_of as plain_namespace
 from bpgpu.errors import ConversionError, ShapeError
 
 
@@ -56,7 +58,7 @@ class Array:
 
     @property
     def device(self) -> Any:
-        return namespace_of(self).device_of(self)
+        return device_of(self)
 
     @property
     def T(self) -> Array:  # noqa: N802 - the standard's name
@@ -146,6 +148,12 @@ def raw(x: Any) -> Any:
     while type(x) is Array:
         x = x.value
     return x
+
+
+def device_of(x: Any) -> Any:
+    """The device of any array; `None` for one that a compiler has yet to place."""
+    x = raw(x)
+    return backend_of(plain_namespace(x)).device_of(x)
 
 
 def is_live(x: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu import tree as trees
+from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import Call, find_namespace, is_input, lift_constants
 from bpgpu.autodiff.namespace import array_namespace
@@ -177,7 +178,7 @@ def _rows(pull: Pullback, outs: list[Any], k: int) -> tuple[Any, ...]:
 
 
 def _one_hot(xp: Any, y: Any, size: int, i: int) -> Any:
-    return xp.astype(xp.arange(size, device=y.device) == i, y.dtype)
+    return xp.astype(xp.arange(size, device=device_of(y)) == i, y.dtype)
 
 
 def _conjugated(g: Any) -> Any:

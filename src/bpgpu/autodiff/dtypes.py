@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from bpgpu.backend.compiling import answered_once
+
 Kind = Literal["real", "complex", "other"]
 
 _kinds: dict[
@@ -11,6 +13,7 @@ _kinds: dict[
 ] = {}  # by class of dtype, since dtypes of two libraries may not be compared
 
 
+@answered_once
 def kind(dtype: Any) -> Kind:
     """`"real"` or `"complex"` for floating dtypes, else `"other"`. Told from the name, which all
     libraries share."""

@@ -12,8 +12,8 @@ from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.autodiff.namespace import Namespace, traced_namespace, traced_over
 from bpgpu.autodiff.rule import library_name
 from bpgpu.autodiff.tape import Tape, here
+from bpgpu.backend import default_namespace
 from bpgpu.backend.libraries import namespace_of as plain_namespace
-from bpgpu.backend import backend_of, default_namespace
 from bpgpu.errors import DeviceError, DtypeError, LibraryError, TreeError
 
 
@@ -95,7 +95,7 @@ class Inputs:
             path = path_of(tree, len(self.leaves) - first, is_input)
             raise refused.error(f"{self.call.where(position, path)}{refused}") from None
 
-    def _lift(self, tree: Any, seen: set[int]) -> Any:
+    def _lift(self, tree: Any, seen: set[Any]) -> Any:
         how = trees.container(tree)
         if how is None:
             return self._lift_leaf(tree, seen) if is_input(tree) else tree
@@ -110,11 +110,12 @@ class Inputs:
         for carry_over, original, twin in self.twins:
             carry_over(original, twin)
 
-    def _lift_leaf(self, leaf: Any, seen: set[int]) -> Array:
+    def _lift_leaf(self, leaf: Any, seen: set[Any]) -> Array:
         tape = self.tape
+        identity = tape.namespace.backend.identity
         if is_number(leaf):
             leaf = tape.namespace.xp.asarray(leaf)
-        elif id(leaf) in seen:
+        elif identity(leaf) in seen:
             raise _Refused(
                 TreeError,
                 ": the same array stands at another place of the tree too, so that its "
@@ -129,7 +130,7 @@ class Inputs:
                 "(argnums)",
             )
         check_same(leaf, tape.namespace)
-        seen.add(id(leaf))
+        seen.add(identity(leaf))
         if tape.nested and type(leaf) is not Array:
             leaf = Array(leaf)
         self.leaves.append(leaf)
@@ -195,10 +196,11 @@ def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namesp
 
 def check_devices(call: Call, leaves: Sequence[Any], namespace: Namespace) -> None:
     """Raise unless all arrays are on one device."""
-    backend = backend_of(namespace.xp)
+    backend = namespace.backend
     if backend.one_device:
         return
-    devices = {str(backend.device_of(raw(x))) for x in leaves}
+    found = [backend.device_of(raw(x)) for x in leaves]
+    devices = {str(d) for d in found if d is not None}  # None: not known while a compiler traces
     if len(devices) > 1:
         raise DeviceError(
             f"{call.name}: the arguments are on different devices: "

@@ -27,8 +27,8 @@ from bpgpu.autodiff.rules import (
     RULES,
     UNDEFINED,
 )
-from bpgpu.backend.libraries import namespace_of as plain_namespace
 from bpgpu.backend import Backend, backend_of
+from bpgpu.backend.libraries import namespace_of as plain_namespace
 
 EXTENSIONS = ("linalg", "fft")
 
@@ -94,9 +94,6 @@ class Namespace:
         return unruled(f, path, UNDEFINED.get(path, "bpgpu has no rule for it"))
 
     # ---- services that the standard keeps on the array object
-
-    def device_of(self, x: Array) -> Any:
-        return self.backend.device_of(raw(x))
 
     def to_device(self, x: Array, device: Any, *, stream: Any = None) -> Array:
         return RULES["to_device"](x, device, stream=stream)  # type: ignore[no-any-return]
@@ -247,10 +244,11 @@ def ruled(rule: Rule, f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         operands = args[:n]
-        if not on_tape(operands):
-            return plain(*args, **kwargs)
         rest = [setting(x) for x in args[len(operands) :]]
-        return apply(rule, operands, rest, {k: setting(v) for k, v in kwargs.items()})
+        options = {k: setting(v) for k, v in kwargs.items()}
+        if not on_tape(operands):
+            return plain(*operands, *rest, **options)
+        return apply(rule, operands, rest, options)
 
     return call
 
@@ -281,11 +279,11 @@ def _listed(rule: Rule, f: Callable[..., Any]) -> Callable[..., Any]:
     plain = constant(f)
 
     @functools.wraps(f)
-    def call(arrays: Any, /, **kwargs: Any) -> Any:
+    def call(arrays: Any, /, axis: Any = 0, **kwargs: Any) -> Any:
         arrays = tuple(arrays)
         if not on_tape(arrays):
-            return plain(list(arrays), **kwargs)
-        return apply(rule, arrays, (), kwargs)
+            return plain(list(arrays), axis=axis, **kwargs)
+        return apply(rule, arrays, (), {"axis": axis, **kwargs})
 
     return call
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
+from bpgpu.autodiff.compilers import ready
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import (
     Call,
@@ -54,10 +55,15 @@ def value_and_grad(
     >>> value_and_grad(lambda x: x @ x)(np.asarray([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    name = "value_and_grad"
+    return _value_and_grad("value_and_grad", f, argnums, has_aux)
 
+
+def _value_and_grad(
+    name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool
+) -> Callable[..., Any]:
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
+        ready()
         call = Call(name, f)
         positions = _positions(call, argnums, len(args))
         namespace = find_namespace([args[p] for p in positions], args)
@@ -105,7 +111,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     >>> grad(lambda x: x**3)(np.asarray(2.0))
     np.float64(12.0)
     """
-    both = value_and_grad(f, argnums, has_aux)
+    both = _value_and_grad("grad", f, argnums, has_aux)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -143,6 +149,7 @@ class Pullback:
     def __init__(
         self, call: Call, f: Callable[..., Any], primals: tuple[Any, ...], *, nested: bool
     ) -> None:
+        ready()
         self.call, self.f, self.primals = call, f, primals
         self.namespace = find_namespace(primals)
         self.tape = tape = Tape(self.namespace, nested=nested)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpgpu.autodiff.array import Array, is_live, namespace_of, raw
+from bpgpu.autodiff.array import Array, device_of, is_live, namespace_of, raw
 from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.autodiff.rule import SCALARS, rule, unbroadcast
 from bpgpu.backend import backend_of
-from bpgpu.backend.generic import repeats
+from bpgpu.backend.generic import indexed_axis, indices_of, repeats
 from bpgpu.backend.libraries import namespace_of as plain_namespace
 from bpgpu.errors import DtypeError, ShapeError
 
@@ -18,7 +18,13 @@ def scatter_add(xp: Any, g: Any, /, shape: tuple[int, ...], key: Any) -> Any:
     """Zeros of `shape` with `g` added at `key`."""
     nested = type(g) is Array
     y = scatter_add(g, shape, key) if nested else backend_of(xp).scatter_add(shape, key, g)
-    return y, lambda h: h[key]
+    return y, lambda h: read(xp, h, key)
+
+
+def read(xp: Any, x: Any, key: Any) -> Any:
+    """`x[key]`, by `take` where that is the standard's way to say it."""
+    axis = indexed_axis(key, x.ndim)
+    return x[key] if axis is None else xp.take(x, indices_of(key), axis=axis)
 
 
 @rule
@@ -46,7 +52,7 @@ def take_along_axis(xp: Any, x: Any, indices: Any, /, axis: int = -1) -> Any:
     n = len(shape)
 
     def steps(i: int) -> Any:
-        line = xp.arange(shape[i], device=indices.device)
+        line = xp.arange(shape[i], device=device_of(indices))
         return raw(xp.reshape(line, tuple(-1 if j == i else 1 for j in range(n))))
 
     def pull(g: Any) -> Any:

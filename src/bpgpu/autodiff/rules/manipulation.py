@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bpgpu.autodiff.array import Array
+from bpgpu.autodiff.array import Array, device_of, raw
 from bpgpu.autodiff.rule import joint, rule, unbroadcast
 from bpgpu.autodiff.rules.indexing import scatter_add
 from bpgpu.backend import backend_of
@@ -84,12 +84,10 @@ def repeat(xp: Any, x: Any, repeats: Any, /, axis: int | None = None) -> Any:
     i = 0 if axis is None else axis % len(old)
 
     def pull(g: Any) -> Any:
-        if isinstance(
-            repeats, int
-        ):  # entry, copy 1, copy 2, ...: the copies as an axis of their own
+        if isinstance(repeats, int):  # the copies of an entry as an axis of their own
             g = xp.reshape(g, (*lined[: i + 1], repeats, *lined[i + 1 :]))
             return xp.reshape(xp.sum(g, axis=i + 1), old)
-        origin = xp.repeat(xp.arange(lined[i], device=g.device), repeats)
+        origin = raw(xp.repeat(xp.arange(lined[i], device=device_of(g)), repeats))
         return xp.reshape(scatter_add(g, lined, (*[slice(None)] * i, origin, ...)), old)
 
     return y, pull
@@ -154,7 +152,7 @@ def filled(xp: Any, gs: tuple[Any, ...], shapes: list[tuple[int, ...]]) -> list[
     """The gradients of several results, with zeros for those that were not used."""
     like = next(g for g in gs if g is not None)
     return [
-        xp.zeros(shape, dtype=like.dtype, device=like.device) if g is None else g
+        xp.zeros(shape, dtype=like.dtype, device=device_of(like)) if g is None else g
         for g, shape in zip(gs, shapes, strict=True)
     ]
 
