@@ -100,9 +100,22 @@ class Array:
         refuse_conversion(self, "a NumPy array")
         return namespace_of(self).backend.to_numpy(raw(self), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         refuse_conversion(self, "a DLPack capsule")
-        return raw(self).__dlpack__(**{k: v for k, v in options.items() if v is not None})
+        asked = {
+            "stream": stream,
+            "max_version": max_version,
+            "dl_device": dl_device,
+            "copy": copy,
+        }
+        return raw(self).__dlpack__(**{k: v for k, v in asked.items() if v is not None})
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         return raw(self).__dlpack_device__()  # type: ignore[no-any-return]
