@@ -165,7 +165,10 @@ def atanh(xp: Any, x: Any) -> Any:
 
 @elementwise
 def abs(xp: Any, x: Any) -> Any:
-    """The derivative at 0 is 0. For complex numbers it points away from the origin: `z / |z|`."""
+    """The derivative at 0 is 0. For complex numbers the gradient points away from the origin: `z / |z|`.
+
+    The result is always real, so the engine does not conjugate around the pull.
+    """
     y = xp.abs(x)
     if kind(x.dtype) == "complex":
         return y, lambda g: g * quotient(xp, x, y)
