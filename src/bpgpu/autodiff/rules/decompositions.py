@@ -212,5 +212,5 @@ def svdvals(xp: Any, x: Any, /) -> Any:
 
 
 def _from_singular_values(xp: Any, u: Any, s: Any, vh: Any, g: Any) -> Any:
-    g = xp.where(s <= rounding(xp, s), xp.zeros_like(g), g)
+    g = xp.where(s <= rounding(xp, s), 0, g)
     return (u * columns(xp, g)) @ vh

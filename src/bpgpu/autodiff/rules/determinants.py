@@ -81,7 +81,7 @@ def slogdet(xp: Any, x: Any, /) -> Any:
     def pull(gs: Any) -> Any:
         g_sign, g = gs
         if kind(x.dtype) == "complex":
-            turn = 0 if g_sign is None else 1j * xp.imag(xp.conj(sign) * g_sign)
+            turn = 0 if g_sign is None else 1j * xp.astype(xp.imag(xp.conj(sign) * g_sign), x.dtype)
             g = turn if g is None else g + turn
         elif g is None:
             return xp.zeros_like(x)

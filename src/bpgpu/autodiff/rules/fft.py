@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.rule import rule
 
 ADJOINT_NORM = {"backward": "forward", None: "forward", "ortho": "ortho", "forward": "backward"}
@@ -61,10 +62,12 @@ def rfft(xp: Any, x: Any, /, *, n: Any = None, axis: int = -1, norm: Any = "back
 def irfft(xp: Any, x: Any, /, *, n: Any = None, axis: int = -1, norm: Any = "backward") -> Any:
     shape, back = x.shape, ADJOINT_NORM.get(norm)
     y = xp.fft.irfft(x, n=n, axis=axis, norm=norm)
+    real = kind(x.dtype) == "real"
 
     def pull(g: Any) -> Any:
         gx = xp.fft.rfft(g, axis=axis, norm=back)
-        return resized(xp, gx * counts(xp, gx, g.shape[axis], axis), shape)
+        gx = resized(xp, gx * counts(xp, gx, g.shape[axis], axis), shape)
+        return xp.real(gx) if real else gx
 
     return y, pull
 
@@ -87,10 +90,12 @@ def rfftn(xp: Any, x: Any, /, *, s: Any = None, axes: Any = None, norm: Any = "b
 def irfftn(xp: Any, x: Any, /, *, s: Any = None, axes: Any = None, norm: Any = "backward") -> Any:
     shape, back, over = x.shape, ADJOINT_NORM.get(norm), transformed(x, s, axes)
     y = xp.fft.irfftn(x, s=s, axes=axes, norm=norm)
+    real = kind(x.dtype) == "real"
 
     def pull(g: Any) -> Any:
         gx = xp.fft.rfftn(g, axes=over, norm=back)
-        return resized(xp, gx * counts(xp, gx, g.shape[over[-1]], over[-1]), shape)
+        gx = resized(xp, gx * counts(xp, gx, g.shape[over[-1]], over[-1]), shape)
+        return xp.real(gx) if real else gx
 
     return y, pull
 
@@ -99,10 +104,12 @@ def irfftn(xp: Any, x: Any, /, *, s: Any = None, axes: Any = None, norm: Any = "
 def hfft(xp: Any, x: Any, /, *, n: Any = None, axis: int = -1, norm: Any = "backward") -> Any:
     shape, back = x.shape, ADJOINT_NORM.get(norm)
     y = xp.fft.hfft(x, n=n, axis=axis, norm=norm)
+    real = kind(x.dtype) == "real"
 
     def pull(g: Any) -> Any:
         gx = xp.fft.ihfft(g, axis=axis, norm=back)
-        return resized(xp, gx * counts(xp, gx, g.shape[axis], axis), shape)
+        gx = resized(xp, gx * counts(xp, gx, g.shape[axis], axis), shape)
+        return xp.real(gx) if real else gx
 
     return y, pull
 
@@ -142,7 +149,7 @@ def counts(xp: Any, y: Any, n: int, axis: int) -> Any:
 
     1, 2, 2, 2, ..., and 1 for the last if n is even.
     """
-    line = [slice(1)] * y.ndim
+    line = [slice(min(1, k)) for k in y.shape]
     line[axis] = slice(None)
     k = xp.cumulative_sum(xp.ones_like(xp.real(y[tuple(line)])), axis=axis) - 1
     return 1 + xp.astype((k > 0) & (2 * k < n), k.dtype)
@@ -152,7 +159,7 @@ def resized(xp: Any, x: Any, shape: tuple[int, ...]) -> Any:
     """Cropped and padded with zeros to `shape`."""
     if x.shape == shape:
         return x
-    x = x[tuple(slice(n) for n in shape)]
+    x = x[tuple(slice(min(n, k)) for n, k in zip(shape, x.shape, strict=True))]
     for axis, n in enumerate(shape):
         if x.shape[axis] < n:
             line = (slice(None),) * axis

@@ -9,8 +9,10 @@ import math
 import operator
 from typing import Any
 
+from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.rule import ZERO, joint, rule, unbroadcast
-from bpgpu.autodiff.rules.matrices import adjoint, on_diagonal, reciprocal
+from bpgpu.autodiff.rules.elementwise import quotient
+from bpgpu.autodiff.rules.matrices import adjoint, on_diagonal
 from bpgpu.autodiff.rules.reductions import restored
 from bpgpu.errors import ShapeError
 
@@ -92,18 +94,18 @@ def vector_norm(
         return y, ZERO
 
     def pull(g: Any) -> Any:
-        if ord == 1:
-            return restored(xp, g, axis, keepdims, x.shape) * xp.sign(x)
         g, norm = (restored(xp, v, axis, keepdims, x.shape) for v in (g, y))
         if ord == 2:
-            return g * reciprocal(xp, norm) * x
+            return g * quotient(xp, x, norm)
         size = xp.abs(x)
+        g = g * (quotient(xp, x, size) if kind(x.dtype) == "complex" else xp.sign(x))
+        if ord == 1:
+            return g
         if math.isinf(ord):
             reached = xp.astype(size == norm, norm.dtype)
-            return g / xp.sum(reached, axis=axis, keepdims=True) * reached * xp.sign(x)
-        share = size * reciprocal(xp, norm) if ord > 1 else norm * reciprocal(xp, size)
-        share = xp.where(size == 0, xp.ones_like(share), share)
-        return g * share ** abs(ord - 1) * xp.sign(x)
+            return g * (reached / xp.sum(reached, axis=axis, keepdims=True))
+        share = quotient(xp, size, norm) if ord > 1 else quotient(xp, norm, size)
+        return g * xp.where(size == 0, 1, share) ** abs(ord - 1)
 
     return y, pull
 

@@ -42,8 +42,9 @@ def rows(xp: Any, d: Any) -> Any:
 def on_diagonal(xp: Any, d: Any, shape: tuple[int, int], offset: int = 0) -> Any:
     """Matrices of this shape with `d` on a diagonal and zeros elsewhere."""
     n, m = shape
-    before = max(0, -offset)
-    after = n - before - d.shape[-1]
+    rest = n - d.shape[-1]
+    before = min(max(0, -offset), rest)
+    after = rest - before
     if before or after:
         zero = xp.zeros_like(xp.sum(d, axis=-1, keepdims=True))
         pads = [xp.broadcast_to(zero, (*d.shape[:-1], k)) for k in (before, after)]
@@ -53,16 +54,16 @@ def on_diagonal(xp: Any, d: Any, shape: tuple[int, int], offset: int = 0) -> Any
 
 
 def rounding(xp: Any, w: Any) -> Any:
-    """How far computed eigenvalues or singular values `w` may be off: eps times their sum."""
-    size = xp.sum(xp.abs(w), axis=-1, keepdims=True)
-    return size * float(xp.finfo(w.dtype).eps)
+    """How far apart equal eigenvalues or singular values are computed at most: 32 eps max |w|."""
+    size = xp.abs(w)
+    size = (xp.max if w.shape[-1] else xp.sum)(size, axis=-1, keepdims=True)
+    return size * (32 * float(xp.finfo(w.dtype).eps))
 
 
-def reciprocal(xp: Any, x: Any, floor: Any = 0) -> Any:
+def reciprocal(xp: Any, x: Any, floor: Any) -> Any:
     """1 / x, but 0 where `|x| <= floor`."""
     small = xp.abs(x) <= floor
-    zero = xp.zeros_like(x)
-    return xp.where(small, zero, 1 / xp.where(small, zero + 1, x))
+    return xp.where(small, 0, 1 / xp.where(small, 1, x))
 
 
 def gaps(xp: Any, w: Any) -> Any:

@@ -13,6 +13,8 @@ from bpgpu.errors import ShapeError
 @rule(arrays=2)
 def matmul(xp: Any, x: Any, y: Any) -> Any:
     """Last two axes are matrices, the axes before them broadcast; an operand of one axis is a vector."""
+    if x.dtype != y.dtype:
+        x, y = promoted(xp, x, y)
     out = x @ y
     nx, ny = x.ndim, y.ndim
     if nx == 2 and ny == 2:
@@ -38,6 +40,12 @@ def matmul(xp: Any, x: Any, y: Any) -> Any:
         return unbroadcast(xp, xp.matrix_transpose(x) @ g, shape_y)
 
     return out, pull_x, pull_y
+
+
+def promoted(xp: Any, x: Any, y: Any) -> Any:
+    """Both in the dtype of their product: not every library multiplies matrices of two dtypes."""
+    dtype = xp.result_type(x, y)
+    return [v if v.dtype == dtype else xp.astype(v, dtype) for v in (x, y)]
 
 
 @rule
@@ -104,6 +112,7 @@ def _arranged(xp: Any, g: Any, places: tuple[int, ...]) -> Any:
 
 @rule(arrays=2)
 def outer(xp: Any, x: Any, y: Any, /) -> Any:
+    x, y = promoted(xp, x, y)
     return xp.linalg.outer(x, y), lambda g: g @ y, lambda g: x @ g
 
 
