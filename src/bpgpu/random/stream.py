@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Any
 
+from bpgpu.autodiff.state import write
 from bpgpu.random.keys import Array, Key, RandomError, checked_count, key, key_of_words
 from bpgpu.random.threefry import blocks
 
@@ -14,11 +15,12 @@ AHEAD = 64
 
 
 class _Stream(threading.local):
-    """One to a thread. It is a seed and how many keys were taken; the rest is drawn ahead."""
+    """One to a thread. It is a seed and how many keys were taken, both written as state is, so that a second run of a
+    function (`checkpoint`) takes the same keys again; `ready` are keys drawn ahead, and of which seed and from where."""
 
     seed: int | None = None
     taken: int = 0
-    ready: list[tuple[int, int]]
+    ready: tuple[int, int, list[tuple[int, int]]] = (0, 0, [])
 
 
 _stream = _Stream()
@@ -64,14 +66,17 @@ def next_key(device: Any = None, *, like: Array | None = None) -> Key:
     >>> bool((next_key() == split(key(0))[0]).all())
     True
     """
-    start = initial_seed()
-    if not _stream.ready:
-        x0, x1 = blocks(key(start), AHEAD, _stream.taken)
-        pairs = zip(x0.tolist(), x1.tolist(), strict=True)
-        _stream.ready = [(a & 0xFFFFFFFF, b & 0xFFFFFFFF) for a, b in pairs][::-1]
-    made = key_of_words(*_stream.ready[-1], device, like)
-    _stream.ready.pop()
-    _stream.taken += 1
+    start, taken = initial_seed(), _stream.taken
+    seed, first, words = _stream.ready
+    if seed != start or not 0 <= taken - first < len(words):
+        x0, x1 = blocks(key(start), AHEAD, taken)
+        words = [
+            (a & 0xFFFFFFFF, b & 0xFFFFFFFF) for a, b in zip(x0.tolist(), x1.tolist(), strict=True)
+        ]
+        _stream.ready = (start, taken, words)
+        first = taken
+    made = key_of_words(*words[taken - first], device, like)
+    write(_stream, "taken", taken + 1)
     return made
 
 
@@ -100,4 +105,5 @@ def set_state(state: dict[str, int]) -> None:
 
 
 def _set(value: int, taken: int) -> None:
-    _stream.seed, _stream.taken, _stream.ready = value, taken, []
+    write(_stream, "seed", value)
+    write(_stream, "taken", taken)

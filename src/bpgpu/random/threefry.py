@@ -11,7 +11,8 @@ section 3.3 and table 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bpgpu.backend.libraries import namespace_of
@@ -27,11 +28,15 @@ TILE = 1 << 15
 """The most blocks computed at once on the host: the arrays in use stay in the cache of a core."""
 
 
-def threefry2x32(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
+def threefry2x32(
+    key0: Array, key1: Array, x0: Array, x1: Array, by: Sequence[Any] = range(33)
+) -> tuple[Array, Array]:
     """The block function: 20 rounds of add, rotate, xor; words of the key are added after each fourth.
 
-    *Shape* The four arrays broadcast together, and have at least one axis, since NumPy warns when scalars wrap.
-    All are int32, or all uint32.
+    *Shape* `x1` (N,); the others (N,) or (1,). Not 0-d, since NumPy warns when scalars wrap. All are int32, or all
+    uint32.
+
+    *Parameters* `by` holds the numbers by which words are shifted, as NumPy takes arrays more quickly than integers.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, dtype=np.uint32)
@@ -45,10 +50,10 @@ def threefry2x32(key0: Array, key1: Array, x0: Array, x1: Array) -> tuple[Array,
     for i in range(5):
         for r in ROTATIONS[i % 2]:
             x0 += x1
-            low = x1 >> (32 - r)
+            low = x1 >> by[32 - r]
             if signed:
                 low &= (1 << r) - 1  # clears the copies of the sign
-            x1 <<= r
+            x1 <<= by[r]
             x1 |= low
             x1 ^= x0
         x0 += schedule[(i + 1) % 3]
@@ -91,11 +96,19 @@ def each_tile(key: Array, count: int, start: int = 0) -> Iterator[tuple[Array, A
         if low:
             x1 += _wrapped(low, on_host)
         x0 = xp.zeros((1,), dtype=dtype, device=device) + _wrapped(high, on_host)
-        x0, x1 = threefry2x32(key0, key1, x0, x1)
-        yield (xp.astype(x0, xp.int32), xp.astype(x1, xp.int32)) if on_host else (x0, x1)
+        if on_host:
+            x0, x1 = threefry2x32(key0, key1, x0, x1, _shifts(xp))
+            yield xp.astype(x0, xp.int32), xp.astype(x1, xp.int32)
+        else:
+            yield threefry2x32(key0, key1, x0, x1)
         start += n
         if start >= end:
             return
+
+
+@functools.cache
+def _shifts(xp: Any) -> list[Array]:
+    return [xp.asarray(r, dtype=xp.uint32) for r in range(33)]
 
 
 def _wrapped(word: int, unsigned: bool) -> int:
