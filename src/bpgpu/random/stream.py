@@ -15,8 +15,11 @@ AHEAD = 64
 
 
 class _Stream(threading.local):
-    """One to a thread. It is a seed and how many keys were taken, both written as state is, so that a second run of a
-    function (`checkpoint`) takes the same keys again; `ready` are keys drawn ahead, and of which seed and from where."""
+    """One to a thread: a seed and how many keys were taken.
+
+    Both are written as state is, so that a second run of a function (`checkpoint`) takes the same keys again. `ready` are
+    keys drawn ahead: of which seed, from where on, and their words.
+    """
 
     seed: int | None = None
     taken: int = 0
