@@ -1,21 +1,24 @@
-"""The error function, which the standard lacks: `erf(x) = 2/sqrt(pi)` times the integral of `exp(-t^2)` from 0 to `x`.
+"""The error function, which the standard lacks: `erf(x) = 2/sqrt(pi)` times the integral of
+`exp(-t^2)` from 0 to `x`.
 
-At most 2 units in the last place (ulp) from the exact value, in float32 and float64. NumPy has no `erf` of its own and
-SciPy is not required, so that it is computed here; libraries that have one compute it themselves.
+At most 2 units in the last place (ulp) from the exact value, in float32 and float64. NumPy has no
+`erf` of its own and SciPy is not required, so that it is computed here; libraries that have one
+compute it themselves.
 
 *Method* That of Cody: an odd rational function near zero, and further out the complement to 1::
 
     |x| <= 0.9:  x + x P(x^2) / Q(x^2)                            P / Q is erf(x) / x - 1
     |x| >  0.9:  sign(x) (1 - exp(-x^2) R(|x|) / S(|x|))          R / S is exp(x^2) erfc(x)
 
-In the second line the fraction may be less exact, since it is multiplied by at most 0.21. The coefficients are weighted
-minimax fits, whose largest errors relative to `erf` are 3e-10 for float32 and 1e-17 for float64.
+In the second line the fraction may be less exact, since it is multiplied by at most 0.21. The
+coefficients are weighted minimax fits, whose largest errors relative to `erf` are 3e-10 for float32
+and 1e-17 for float64.
 
-*Accuracy* measured with mpmath on 180,000 points, dense about the seam: at most 1.5 ulp in float32 and 1.3 in float64.
-Of the libraries' own, on the CPU: torch 0.7, JAX 0.9 in float64.
+*Accuracy* measured with mpmath on 180,000 points, dense about the seam: at most 1.5 ulp in float32
+and 1.3 in float64. Of the libraries' own, on the CPU: torch 0.7, JAX 0.9 in float64.
 
-*References* W. J. Cody (1969), "Rational Chebyshev approximations for the error function", Mathematics of
-Computation 23.
+*References* W. J. Cody (1969), "Rational Chebyshev approximations for the error function",
+Mathematics of Computation 23.
 """
 
 from __future__ import annotations

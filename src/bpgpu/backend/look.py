@@ -9,10 +9,11 @@ from bpgpu.backend.libraries import library_of
 
 
 def at_hand(x: Any) -> bool:
-    """True if reading values of the plain array `x` waits for no device and breaks no compiled step.
+    """True if reading values of the plain array `x` waits for no device and breaks no compiled
+    step.
 
-    So it is with NumPy, array-api-strict, and with torch and JAX on the CPU while they do not compile. It decides only
-    whether labels and indices are checked, never what is computed.
+    So it is with NumPy, array-api-strict, and with torch and JAX on the CPU while they do not
+    compile. It decides only whether labels and indices are checked, never what is computed.
     """
     library = library_of(x)
     if library in ("numpy", "array_api_strict"):

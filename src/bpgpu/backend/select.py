@@ -1,7 +1,9 @@
-"""Selection by a mask: what stands in places that are not selected is never touched, be it infinite or NaN.
+"""Selection by a mask: what stands in places that are not selected is never touched, be it infinite
+or NaN.
 
-This is `where` of the standard. In NumPy that takes each element by a branch, which the processor predicts wrongly
-half of the time; here the bits of the numbers are multiplied by 0 or 1 as integers, which is five times faster.
+This is `where` of the standard. In NumPy that takes each element by a branch, which the processor
+predicts wrongly half of the time; here the bits of the numbers are multiplied by 0 or 1 as
+integers, which is five times faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Arguments of functions: what they may be, how they are unified, and what is said about those that are wrong.
+"""Arguments of functions: what they may be, how they are unified, and what is said about those that
+are wrong.
 
 Each helper is told the name of the function first, for the error: "conv2d: expected stride ...".
 """
@@ -19,7 +20,8 @@ Array = Any
 
 
 def floating(function: str, **arrays: Array) -> None:
-    """Raise unless each array, given under the name of its argument, is floating. `None` is passed over.
+    """Raise unless each array, given under the name of its argument, is floating. `None` is passed
+    over.
 
     >>> import numpy as np
     >>> floating("softplus", input=np.asarray([1, 2]))
@@ -46,14 +48,36 @@ def real(function: str, **arrays: Array) -> None:
             )
 
 
+def numbers(function: str, **arrays: Array) -> None:
+    """Raise unless each array is of real numbers, floating or integer."""
+    for name, x in arrays.items():
+        if not _is_integer(dtype_of(function, name, x)) and kind(x.dtype) != "real":
+            raise DtypeError(f"{function}: expected real numbers as {name}, got dtype {x.dtype}")
+
+
 def integers(function: str, **arrays: Array) -> None:
     """Raise unless each array is of integers."""
     for name, x in arrays.items():
-        dtype = str(dtype_of(function, name, x)).rpartition(".")[2]
-        if not dtype.startswith(("int", "uint")):
+        if not _is_integer(dtype_of(function, name, x)):
             raise DtypeError(
                 f"{function}: expected integers as {name}, got dtype {x.dtype}; cast them, "
                 f"xp.astype({name}, xp.int64)"
+            )
+
+
+def _is_integer(dtype: Any) -> bool:
+    return str(dtype).rpartition(".")[2].startswith(("int", "uint"))
+
+
+def same_dtype(function: str, **arrays: Array) -> None:
+    """Raise unless all arrays have the dtype of the last one. `None` is passed over."""
+    given = {name: x for name, x in arrays.items() if x is not None}
+    model, last = given.popitem()
+    for name, x in given.items():
+        if x.dtype != last.dtype:
+            raise DtypeError(
+                f"{function}: expected {name} of dtype {last.dtype}, which {model} has, got {x.dtype}; cast one of "
+                f"them, xp.astype({name}, {model}.dtype)"
             )
 
 
@@ -71,8 +95,8 @@ def dtype_of(function: str, name: str, x: Any) -> Any:
 def in_range(function: str, name: str, x: Array, count: int) -> bool:
     """True if all integers were found in `[0, count)`; False if they were not looked at.
 
-    That is so where looking would wait for a device or break a compiled step. There the caller turns what comes of a
-    wrong index into NaN.
+    That is so where looking would wait for a device or break a compiled step. There the caller
+    turns what comes of a wrong index into NaN.
 
     *Raises* `ValueError` for an integer out of range.
     """
@@ -91,7 +115,8 @@ def in_range(function: str, name: str, x: Array, count: int) -> bool:
 
 
 def tupled(function: str, name: str, value: Any, n: int, *, least: int = 0) -> tuple[int, ...]:
-    """`n` integers from one integer for all, or from a sequence of `n` (or of one, as torch allows).
+    """`n` integers from one integer for all, or from a sequence of `n` (or of one, as torch
+    allows).
 
     >>> tupled("conv2d", "stride", 2, 2), tupled("conv2d", "stride", (1, 2), 2)
     ((2, 2), (1, 2))

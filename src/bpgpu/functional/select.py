@@ -1,6 +1,7 @@
 """Selection by a mask, differentiable: the chain rule of everything that has a kink.
 
-A product with a mask of zeros and ones would turn an infinity that is not selected into NaN; these do not look at it.
+A product with a mask of zeros and ones would turn an infinity that is not selected into NaN; these
+do not look at it.
 """
 
 from __future__ import annotations

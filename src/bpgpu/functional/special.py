@@ -18,7 +18,8 @@ def erf_rule(xp: Any, x: Any) -> Any:
 
 
 def erf(input: Any) -> Any:
-    """The error function, `2/sqrt(pi)` times the integral of `exp(-t^2)` from 0 to the input; as `torch.special.erf`.
+    """The error function, `2/sqrt(pi)` times the integral of `exp(-t^2)` from 0 to the input; as
+    `torch.special.erf`.
 
     `erf'(x) = 2/sqrt(pi) exp(-x^2)`
 
@@ -26,7 +27,8 @@ def erf(input: Any) -> Any:
 
     *Raises* `DtypeError` unless the input is of real floating numbers.
 
-    *Notes* At most 2 units in the last place from the exact value, in float32 and float64 and on every device.
+    *Notes* At most 2 units in the last place from the exact value, in float32 and float64 and on
+    every device.
 
     >>> import numpy as np
     >>> erf(np.asarray([0.0, 0.5, 1.0]))
