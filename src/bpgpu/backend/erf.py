@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpgpu.autodiff.dtypes import kind
 from bpgpu.errors import DtypeError
 
 CUT = 0.9
@@ -100,7 +99,7 @@ DOUBLE = _Fit(
 
 def erf(xp: Any, x: Any) -> Any:
     """`erf` of a plain array of real floating numbers; `xp` is its namespace."""
-    if kind(x.dtype) != "real":
+    if not xp.isdtype(x.dtype, "real floating"):
         raise DtypeError(f"erf: expected real floating numbers, got dtype {x.dtype}")
     return _NATIVE.get(xp.__name__, _standard)(xp, x)
 

@@ -17,8 +17,8 @@ AHEAD = 64
 class _Stream(threading.local):
     """One to a thread: a seed and how many keys were taken.
 
-    Both are written as state is, so that a second run of a function (`checkpoint`) takes the same keys again. `ready` are
-    keys drawn ahead: of which seed, from where on, and their words.
+    Both are written as state is, so that a second run of a function (`checkpoint`) takes the same keys again. `ready`
+    are keys drawn ahead: of which seed, from where on, and their words.
     """
 
     seed: int | None = None
