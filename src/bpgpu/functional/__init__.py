@@ -15,6 +15,14 @@ from bpgpu.functional.activations import (
     tanh,
     tanhshrink,
 )
+from bpgpu.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from bpgpu.functional.dropout import (
     alpha_dropout,
     dropout,
@@ -38,10 +46,17 @@ from bpgpu.functional.rectifiers import (
 )
 from bpgpu.functional.softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
 from bpgpu.functional.special import erf
+from bpgpu.functional.windows import fold, unfold
 
 __all__ = [
     "alpha_dropout",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -49,6 +64,7 @@ __all__ = [
     "elu",
     "erf",
     "feature_alpha_dropout",
+    "fold",
     "gelu",
     "glu",
     "gumbel_softmax",
@@ -76,4 +92,5 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]
