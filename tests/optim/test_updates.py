@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import bpgpu.optim as ours
 from conftest import load
 from optim.against_torch import (
     CASES,
@@ -20,8 +22,6 @@ from optim.against_torch import (
     pure,
     start,
 )
-
-import bpgpu.optim as ours
 
 reference = functools.cache(lambda i: by_torch(*EVERY[i]))
 

@@ -1,5 +1,6 @@
 """Optimizers, learning-rate schedules, clipping and averaging."""
 
+from bpgpu.optim import lr_scheduler
 from bpgpu.optim.adadelta import Adadelta
 from bpgpu.optim.adafactor import Adafactor
 from bpgpu.optim.adagrad import Adagrad
@@ -7,6 +8,7 @@ from bpgpu.optim.adam import Adam, AdamW
 from bpgpu.optim.adamax import Adamax
 from bpgpu.optim.asgd import ASGD
 from bpgpu.optim.lamb import LAMB
+from bpgpu.optim.lbfgs import LBFGS
 from bpgpu.optim.lion import Lion
 from bpgpu.optim.muon import Muon
 from bpgpu.optim.nadam import NAdam
@@ -19,6 +21,7 @@ from bpgpu.optim.sgd import SGD
 __all__ = [
     "ASGD",
     "LAMB",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",
@@ -33,4 +36,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "lr_scheduler",
 ]
