@@ -142,18 +142,21 @@ class Array:
         return format(raw(self), spec)
 
     def __copy__(self) -> Array:
-        return Array(self.value, self.tape, self.index)
+        return fresh(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Array:
-        return Array(
-            self.value, self.tape, self.index
-        )  # values never change, so they can be shared
+        return fresh(self)  # values never change, so they can be shared
 
     def __reduce__(self) -> NoReturn:
         raise ConversionError(
             "a traced array cannot be pickled: it belongs to one gradient. Pickle "
             "bpgpu.to_numpy(bpgpu.stop_gradient(x))"
         )
+
+
+def fresh(x: Array) -> Array:
+    """A handle of its own on the same value: binding one of the two leaves the other as it is."""
+    return Array(x.value, x.tape, x.index)
 
 
 def raw(x: Any) -> Any:

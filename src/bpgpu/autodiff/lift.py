@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bpgpu import tree as trees
-from bpgpu.autodiff.array import Array, raw
+from bpgpu.autodiff.array import Array, fresh, raw
 from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.autodiff.namespace import Namespace, traced_namespace, traced_over
 from bpgpu.autodiff.rule import library_name
@@ -131,8 +131,8 @@ class Inputs:
             )
         check_same(leaf, tape.namespace)
         seen.add(identity(leaf))
-        if tape.nested and type(leaf) is not Array:
-            leaf = Array(leaf)
+        if tape.nested:
+            leaf = fresh(leaf) if type(leaf) is Array else Array(leaf)
         self.leaves.append(leaf)
         return Array(leaf, tape, tape.input())
 
@@ -188,6 +188,8 @@ def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namesp
                 path = path_of(tree, count, trees.is_array)
                 raise refused.error(f"{call.where(position, path)}{refused}") from None
             leaf = Array(leaf)
+        else:
+            leaf = fresh(leaf)
         count += 1
         return leaf
 
@@ -218,6 +220,8 @@ def lower(tape: Tape, tree: Any) -> Any:
     def one(x: Any) -> Any:
         if type(x) is Array and x.tape is tape:
             x = x.value
-        return x.value if type(x) is Array and x.tape is None and here.tape is None else x
+        if type(x) is not Array:
+            return x
+        return x.value if x.tape is None and here.tape is None else fresh(x)
 
     return trees.map(one, tree)

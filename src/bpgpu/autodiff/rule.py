@@ -25,7 +25,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
-from bpgpu.autodiff.array import Array, raw
+from bpgpu.autodiff.array import Array, fresh, raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.tape import Joint, Outputs, Pull, Tape, here
 from bpgpu.backend.libraries import namespace_of as plain_namespace
@@ -205,7 +205,7 @@ def enter(tape: Tape, x: Any) -> Any:
             return x.value
         if x.tape is None and not tape.nested:
             return x.value
-        return x
+        return fresh(x)  # the tape must not notice when the user binds the handle to another value
     if cls in SCALARS or x is None:
         return x
     check_library(tape, x)
@@ -389,9 +389,9 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         if tape is not b.tape:
             if tape is None:
                 tape = b.tape
-                return one_sided(tape, b, a if tape.nested else a.value, b.value, True)
+                return one_sided(tape, b, fresh(a) if tape.nested else a.value, b.value, True)
             if b.tape is None:
-                return one_sided(tape, a, a.value, b if tape.nested else b.value, False)
+                return one_sided(tape, a, a.value, fresh(b) if tape.nested else b.value, False)
             return apply(_BINARY[name], (a, b))
         if tape is None:
             return Array(symbol(a.value, b.value))
@@ -402,7 +402,7 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         try:
             y, pa, pb = function(xp, va, vb)
         except (TypeError, ValueError, RuntimeError) as error:
-            explain_mixture(binary.name, (va, vb), error)
+            explain_mixture(name, (va, vb), error)
             raise
         dtype = y.dtype
         if va.dtype is dtype and vb.dtype is dtype and dtype in tape.reals:
@@ -443,7 +443,7 @@ def operator(binary: Rule, symbol: Callable[[Any, Any], Any]) -> Callable[[Any, 
         try:
             y, pa, pb = function(xp, va, vb)
         except (TypeError, ValueError, RuntimeError) as error:
-            explain_mixture(binary.name, (va, vb), error)
+            explain_mixture(name, (va, vb), error)
             raise
         v, pull = (vb, pb) if right else (va, pa)
         dtype = y.dtype

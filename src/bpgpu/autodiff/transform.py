@@ -93,8 +93,8 @@ def _value_and_grad(
             aux,
         )  # what only the function held is freed as the walk goes back
         grads = backward(tape, grads, len(inputs.leaves))
-        if not tape.nested:
-            grads = namespace.backend.own(grads, [])
+        own = namespace.backend.own
+        grads = lower(tape, grads) if tape.nested else own(grads, inputs.leaves)
         stream = zip(inputs.leaves, grads, strict=True)
         gradient = tuple(_gradient(tape, args[p], stream) for p in positions)
         return value, gradient if isinstance(argnums, tuple) else gradient[0]
@@ -162,6 +162,9 @@ class Pullback:
             self.inputs.finish()
         self.results = trees.leaves(out, is_input)  # where each output stands on the tape
         self.out = lower(tape, out)
+        if not tape.nested:  # what the pullback has saved must not change with what the caller gets
+            plain, rebuild = trees.flatten(self.out)
+            self.out = rebuild(self.namespace.backend.own(plain, plain))
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         return self._walk(self._cotangents(cotangent), cotangent)
@@ -182,9 +185,10 @@ class Pullback:
                 add_to(grads, y.index, Array(ct) if tape.nested and type(ct) is not Array else ct)
         grads = backward(tape, grads, len(self.inputs.leaves), keep=True)
         if not tape.nested:
-            grads = self.namespace.backend.own(grads, [ct for ct in cts if ct is not None])
-        elif here.tape is None:
-            grads = [g.value if type(g) is Array and g.tape is None else g for g in grads]
+            others = [*self.inputs.leaves, *(ct for ct in cts if ct is not None)]
+            grads = self.namespace.backend.own(grads, others)
+        else:
+            grads = lower(tape, grads)
         stream = zip(self.inputs.leaves, grads, strict=True)
         return tuple(_gradient(tape, p, stream) for p in self.primals)
 

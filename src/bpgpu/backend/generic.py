@@ -45,12 +45,14 @@ class Backend:
         xp = self.xp
         axis = indexed_axis(key, len(shape))
         if axis is not None and not hasattr(g, "at"):
-            return self._add_along(shape, axis, _indices(key), g)
+            return self._add_along(shape, axis, indices_of(key), g)
         zeros = xp.zeros(shape, dtype=g.dtype, device=self.device_of(g))
         if hasattr(zeros, "at"):
             return zeros.at[key].add(g)
-        if not repeats(key):
-            zeros[key] = g
+        parts = key if isinstance(key, tuple) else (key,)
+        if not any(isinstance(k, list) or is_integers(k) for k in parts):
+            key = tuple(k for k in parts if k is not None)
+            zeros[key] = xp.reshape(g, zeros[key].shape)  # without the new axes, which some refuse
             return zeros
         places = xp.reshape(self._places(shape, key, self.device_of(g)), (-1,))
         summed = self.sum_rows(math.prod(shape), places, xp.reshape(g, (-1, 1)))
@@ -88,7 +90,7 @@ class Backend:
         ids = xp.reshape(xp.arange(count, device=self.device_of(rows)), (-1, 1))
         step = max(1, 2**22 // max(count, 1))
         for start in range(0, rows.shape[0], step):  # a product with a one-hot matrix, in blocks
-            block = slice(start, start + step)
+            block = slice(start, min(start + step, rows.shape[0]))
             hot = ids == xp.reshape(places[block], (1, -1))
             out = out + xp.astype(hot, rows.dtype) @ rows[block, :]
         return out
@@ -186,9 +188,16 @@ def repeats(key: Any) -> bool:
     return any(isinstance(k, list) or is_indices(k) for k in parts)
 
 
+def is_integers(k: Any) -> bool:
+    """True for an array of integers in an index."""
+    if k is None or k is Ellipsis or isinstance(k, (int, slice, list)):
+        return False
+    return "bool" not in str(k.dtype)
+
+
 def is_indices(k: Any) -> bool:
     """True for an array of integers with at least one axis."""
-    return getattr(k, "shape", ()) != () and "bool" not in str(k.dtype)
+    return is_integers(k) and k.shape != ()
 
 
 def indexed_axis(key: Any, ndim: int) -> int | None:
@@ -213,6 +222,7 @@ def indexed_axis(key: Any, ndim: int) -> int | None:
     return ndim - (len(parts) - axis) if behind else axis
 
 
-def _indices(key: Any) -> Any:
+def indices_of(key: Any) -> Any:
+    """The array of integers in an index."""
     parts = key if isinstance(key, tuple) else (key,)
     return next(k for k in parts if is_indices(k))

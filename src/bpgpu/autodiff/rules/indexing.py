@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bpgpu.autodiff.array import Array, device_of, is_live, namespace_of, raw
@@ -24,7 +25,9 @@ def scatter_add(xp: Any, g: Any, /, shape: tuple[int, ...], key: Any) -> Any:
 def read(xp: Any, x: Any, key: Any) -> Any:
     """`x[key]`, by `take` where that is the standard's way to say it."""
     axis = indexed_axis(key, x.ndim)
-    return x[key] if axis is None else xp.take(x, indices_of(key), axis=axis)
+    if axis is None or indices_of(key).ndim > 1:
+        return x[key]
+    return xp.take(x, indices_of(key), axis=axis)
 
 
 @rule
@@ -39,7 +42,7 @@ def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None, **options: A
     y = xp.take(x, indices, axis=axis, **options)
     shape = x.shape
     if axis is None:
-        return y, lambda g: xp.reshape(scatter_add(g, (x.size,), indices), shape)
+        return y, lambda g: xp.reshape(scatter_add(g, (math.prod(shape),), indices), shape)
     before = (slice(None),) * (axis % len(shape))
     return y, lambda g: scatter_add(g, shape, (*before, indices, ...))
 
