@@ -14,6 +14,8 @@ from typing import Any
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
+from bpgpu.backend import backend_of
+from bpgpu.backend.libraries import namespace_of
 
 
 class Journal:
@@ -25,12 +27,21 @@ class Journal:
     def note(self, owner: Any, name: str) -> None:
         self._before.setdefault((id(owner), name), (owner, name, _get(owner, name)))
 
+    def note_contents(self, x: Any) -> None:
+        """Remember the values of a plain array that is about to be written in place."""
+        if (id(x), "") not in self._before:
+            self._before[id(x), ""] = (x, "", namespace_of(x).asarray(x, copy=True))
+
     def restore(self) -> Journal:
         """Put everything back to what it was; the journal that undoes this."""
         undo = Journal()
         for owner, name, value in self._before.values():
-            undo.note(owner, name)
-            _set(owner, name, value)
+            if name:
+                undo.note(owner, name)
+                _set(owner, name, value)
+            else:
+                undo.note_contents(owner)
+                backend_of(namespace_of(owner)).copy_into(owner, value)
         return undo
 
 
@@ -48,6 +59,22 @@ def write(owner: Any, name: str, value: Any) -> None:
     for journal in _journals.open:
         journal.note(owner, name)
     _set(owner, name, detached(value))
+
+
+def write_into(x: Any, value: Any) -> Any:
+    """Write over the values of an array, without their trace; the array that now holds them.
+
+    A plain array is written in place where its library can. A traced one is a handle, which is bound to the values.
+    """
+    value = detached(value)
+    if type(x) is Array:
+        for journal in _journals.open:
+            journal.note(x, "value")
+        x.value = value
+        return x
+    for journal in _journals.open:
+        journal.note_contents(x)
+    return backend_of(namespace_of(x)).copy_into(x, value)
 
 
 def detached(value: Any) -> Any:
@@ -80,11 +107,13 @@ class all_or_nothing:  # noqa: N801 - used like a function
 
 
 def _get(owner: Any, name: str) -> Any:
-    return owner.__dict__.get(name, _MISSING)
+    return owner.value if type(owner) is Array else owner.__dict__.get(name, _MISSING)
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
-    if value is _MISSING:
+    if type(owner) is Array:
+        owner.value = value
+    elif value is _MISSING:
         owner.__dict__.pop(name, None)
     else:
         owner.__dict__[name] = value

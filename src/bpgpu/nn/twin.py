@@ -20,6 +20,7 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ModuleError
 from bpgpu.nn.module import Module
 
+_HANDLE = object()
 _OWN = frozenset(("_twin", "_parameters", "_buffers"))
 
 
@@ -38,7 +39,7 @@ class Twins:
             twin = object.__new__(type(module))
             self._by_id[id(module)] = twin
             fields = {name: self.replaced(value) for name, value in module.__dict__.items()}
-            self._made.append((module, twin, fields))
+            self._made.append((module, twin, {k: _mark(v) for k, v in fields.items()}))
             twin.__dict__.update(fields, _twin=self)
         return twin
 
@@ -72,13 +73,24 @@ class Twins:
         """Put what changed on the twins onto the layers themselves."""
         for module, twin, first in self._made:
             for name, value in twin.__dict__.items():
-                if name in _OWN or value is first.get(name, _OWN):
+                if name in _OWN or _unchanged(value, first.get(name, _OWN)):
                     continue
                 if name in module._buffers:
                     _store(module, name, value)
                 elif not isinstance(value, Module):
                     _check_free(module, name, value)
                     module.__dict__[name] = value
+
+
+def _mark(value: Any) -> Any:
+    return (_HANDLE, value.value) if type(value) is Array else value
+
+
+def _unchanged(value: Any, first: Any) -> bool:
+    """True for the attribute that was put there; a handle may have been bound to other values since."""
+    if type(first) is tuple and len(first) == 2 and first[0] is _HANDLE:
+        return type(value) is Array and value.value is first[1]
+    return value is first
 
 
 def _same(a: Any, b: Any) -> bool:
