@@ -146,6 +146,15 @@ def test_derivatives_nest_without_confusion():
         assert np.isclose(f(2.0), [0, 80, 160, 240, 240][order])
 
 
+def test_the_second_derivative_of_a_linear_function_is_zero(xp):
+    def linear(x: Any) -> Any:
+        return bp.array_namespace(x).sum(3 * x)
+
+    equal(bp.hessian(linear)(to(xp, X)), np.zeros((3, 3)))
+    equal(bp.grad(lambda x: bp.array_namespace(x).sum(bp.grad(linear)(x)))(to(xp, X)), np.zeros(3))
+    assert bp.grad(bp.grad(bp.grad(lambda x: 3 * x)))(2.0) == 0.0
+
+
 def test_complex_gradients_follow_torch(xp):
     torch = pytest.importorskip("torch")
 

@@ -296,10 +296,18 @@ def _gradient(tape: Tape, tree: Any, stream: Any) -> Any:
         if not is_input(tree):
             return None
         leaf, g = next(stream)
-        return _zeros(tape, leaf) if g is None else g
+        return anchored(leaf, _zeros(tape, leaf) if g is None else g)
     if how.gradient is not None:
         return how.gradient(tree, [next(stream)[1] for _ in how.values(tree)])
     return how.rebuild(tree, [_gradient(tape, v, stream) for v in how.values(tree)])
+
+
+def anchored(leaf: Any, g: Any) -> Any:
+    """A gradient that is constant with respect to a traced leaf, as a result of that trace: its own derivative is zero,
+    not undefined."""
+    if type(g) is not Array or g.tape is not None or type(leaf) is not Array or leaf.tape is None:
+        return g
+    return Array(g if leaf.tape.nested else g.value, leaf.tape, leaf.tape.input())
 
 
 def _zeros(tape: Tape, leaf: Any) -> Any:
