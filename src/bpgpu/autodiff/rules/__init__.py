@@ -29,7 +29,8 @@ from bpgpu.autodiff.rules import (
 
 
 def _collect(module: ModuleType, prefix: str = "") -> dict[str, Rule]:
-    return {prefix + r.name: r for r in vars(module).values() if isinstance(r, Rule)}
+    rules = [r for r in vars(module).values() if isinstance(r, Rule)]
+    return {prefix + r.name: r for r in rules if not r.name.startswith("_")}
 
 
 RULES: dict[str, Rule] = {

@@ -119,7 +119,10 @@ def eigvalsh(xp: Any, x: Any, /) -> Any:
 
 @rule(conjugate=False)
 def eig(xp: Any, x: Any, /) -> Any:
-    """As `eigh` with inv(v) in place of v^H, and with eigenvectors that keep their length 1."""
+    """As `eigh` with inv(v) in place of v^H, and with eigenvectors that keep their length 1.
+
+    A defective matrix, whose eigenvectors are not independent, has no derivative: the gradient grows without bound.
+    """
     out = xp.linalg.eig(x)
     w, v = out
     real = kind(x.dtype) == "real"
@@ -152,15 +155,8 @@ def eigvals(xp: Any, x: Any, /) -> Any:
 
 
 def _from_eigenvectors(xp: Any, real: bool, vh: Any, g: Any) -> Any:
-    """inv(vh) g, its real part for a real matrix; our error if the eigenvectors are dependent."""
-    try:
-        g = xp.linalg.solve(vh, g)
-    except (ValueError, RuntimeError) as error:
-        refuse_singular(
-            error,
-            "linalg.eig",
-            "the matrix is defective: it has fewer independent eigenvectors than rows",
-        )
+    """inv(vh) g, its real part for a real matrix."""
+    g = xp.linalg.solve(vh, g)
     return xp.real(g) if real else g
 
 

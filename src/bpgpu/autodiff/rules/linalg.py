@@ -29,7 +29,7 @@ def inv(xp: Any, x: Any, /) -> Any:
 def solve(xp: Any, a: Any, b: Any, /) -> Any:
     """y = inv(a) b: the gradient of b solves the transposed system, and that of a follows from it."""
     y = xp.linalg.solve(a, b)
-    vectors = b.ndim == 1
+    shape_b, vectors = b.shape, b.ndim == 1
 
     def pull(g: Any, wanted: tuple[bool, ...]) -> Any:
         column = xp.expand_dims(g, axis=-1) if vectors else g
@@ -38,7 +38,7 @@ def solve(xp: Any, a: Any, b: Any, /) -> Any:
         if wanted[0]:
             row = xp.expand_dims(y, axis=-2) if vectors else xp.matrix_transpose(y)
             ga = unbroadcast(xp, -(gb @ row), a.shape)
-        return ga, unbroadcast(xp, gb[..., 0] if vectors else gb, b.shape)
+        return ga, unbroadcast(xp, gb[..., 0] if vectors else gb, shape_b)
 
     return y, joint(pull)
 

@@ -58,12 +58,13 @@ def vecdot(xp: Any, x: Any, y: Any, /, *, axis: int = -1) -> Any:
     """sum of conj(x) y along an axis. The axis is counted in each operand before they broadcast."""
     out = xp.vecdot(x, y, axis=axis)
     x, y = xp.moveaxis(x, axis, -1), xp.moveaxis(y, axis, -1)
+    shape_x, shape_y = x.shape, y.shape
 
     def pull(g: Any, other: Any, shape: tuple[int, ...]) -> Any:
         g = unbroadcast(xp, xp.expand_dims(g, axis=-1) * other, shape)
         return xp.moveaxis(g, -1, axis)
 
-    return out, lambda g: pull(xp.conj(g), y, x.shape), lambda g: pull(g, x, y.shape)
+    return out, lambda g: pull(xp.conj(g), y, shape_x), lambda g: pull(g, x, shape_y)
 
 
 @rule(arrays=2)
@@ -90,7 +91,7 @@ def _contracted(x: Any, y: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, 
     if isinstance(axes, int):
         of_x, of_y = range(x.ndim - axes, x.ndim), range(axes)
     else:
-        of_x, of_y = axes
+        of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
     pairs = [(a % x.ndim, b % y.ndim) for a, b in zip(of_x, of_y, strict=True)]
     for a, b in pairs:
         if x.shape[a] != y.shape[b]:
@@ -120,10 +121,11 @@ def outer(xp: Any, x: Any, y: Any, /) -> Any:
 def cross(xp: Any, x: Any, y: Any, /, *, axis: int = -1) -> Any:
     """g . (dx x y) = dx . (y x g), and in the same way for y."""
     out = xp.linalg.cross(x, y, axis=axis)
+    shape_x, shape_y = x.shape, y.shape
     return (
         out,
-        lambda g: unbroadcast(xp, xp.linalg.cross(y, g, axis=axis), x.shape),
-        lambda g: unbroadcast(xp, xp.linalg.cross(g, x, axis=axis), y.shape),
+        lambda g: unbroadcast(xp, xp.linalg.cross(y, g, axis=axis), shape_x),
+        lambda g: unbroadcast(xp, xp.linalg.cross(g, x, axis=axis), shape_y),
     )
 
 
