@@ -15,6 +15,7 @@ from bpgpu.functional.activations import (
     tanh,
     tanhshrink,
 )
+from bpgpu.functional.attention import scaled_dot_product_attention
 from bpgpu.functional.convolution import (
     conv1d,
     conv2d,
@@ -105,6 +106,7 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
