@@ -78,7 +78,7 @@ def _stacked(xp: Any, obj: Any, dtype: Any, device: Any) -> Any:
     if not isinstance(obj, (list, tuple)):
         return asarray(xp, obj, dtype=dtype, device=device)
     rows = [_stacked(xp, x, dtype, device) for x in obj]
-    shapes = sorted({row.shape for row in rows})
+    shapes = sorted({tuple(row.shape) for row in rows})
     if len(shapes) > 1:
         raise ShapeError(
             f"asarray: the parts of a list must have equal shapes, got {' and '.join(map(str, shapes))}"
