@@ -174,10 +174,15 @@ def _apply_plain(
 ) -> Any:
     """No operand is on a tape: the value only. Constants of the traced namespace give a
     constant."""
-    values = [raw(x) for x in operands]
-    xp = plain_namespace(next(v for v in values if type(v) not in SCALARS and v is not None))
-    result = rule.function(xp, *values, *args, **settings)[0]
-    if not any(type(x) is Array for x in operands):
+    values, model, constant = [], None, False
+    for x in operands:
+        if type(x) is Array:
+            x, constant = raw(x), True
+        if model is None and type(x) not in SCALARS:
+            model = x
+        values.append(x)
+    result = rule.function(plain_namespace(model), *values, *args, **settings)[0]
+    if not constant:
         return result
     if isinstance(result, tuple):
         return rebuilt(result, [Array(v) for v in result])

@@ -51,7 +51,7 @@ def real(function: str, **arrays: Array) -> None:
 def numbers(function: str, **arrays: Array) -> None:
     """Raise unless each array is of real numbers, floating or integer."""
     for name, x in arrays.items():
-        if not _is_integer(dtype_of(function, name, x)) and kind(x.dtype) != "real":
+        if kind(dtype_of(function, name, x)) != "real" and not _is_integer(x.dtype):
             raise DtypeError(f"{function}: expected real numbers as {name}, got dtype {x.dtype}")
 
 
