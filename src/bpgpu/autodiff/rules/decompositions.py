@@ -36,7 +36,10 @@ from bpgpu.autodiff.rules.matrices import (
 
 @rule(conjugate=False)
 def cholesky(xp: Any, x: Any, /, *, upper: bool = False) -> Any:
-    """x = l l^H, so inv(l) dx inv(l)^H = s + s^H with the triangular s = inv(l) dl (Murray 2016, eq. 9)."""
+    """The gradient is Hermitian, though only one triangle is read.
+
+    x = l l^H, so inv(l) dx inv(l)^H = s + s^H with the triangular s = inv(l) dl (Murray 2016, eq. 9).
+    """
     y = xp.linalg.cholesky(x, upper=upper)
 
     def pull(g: Any) -> Any:
@@ -49,9 +52,9 @@ def cholesky(xp: Any, x: Any, /, *, upper: bool = False) -> Any:
 
 @rule(conjugate=False)
 def qr(xp: Any, x: Any, /, *, mode: str = "reduced") -> Any:
-    """With c = q^H dx inv(r): its lower triangle tells how q turns, the rest how r changes.
+    """Where the first min(n, m) columns of a matrix (n, m) depend on each other, a gradient raises.
 
-    Defined where the first min(n, m) columns of x (n, m) are independent.
+    With c = q^H dx inv(r): its lower triangle tells how q turns, the rest how r changes.
     """
     out = xp.linalg.qr(x, mode=mode)
     q, r = out
@@ -98,7 +101,10 @@ def _folded(xp: Any, g: Any, q: Any, k: int) -> Any:
 
 @rule(conjugate=False)
 def eigh(xp: Any, x: Any, /) -> Any:
-    """With d = v^H dx v: the diagonal of d moves the eigenvalues, and v turns by d_ij / (w_j - w_i)."""
+    """The gradient is Hermitian. Eigenvectors of equal eigenvalues count as not turning into each other.
+
+    With d = v^H dx v: the diagonal of d moves the eigenvalues, and v turns by d_ij / (w_j - w_i).
+    """
     out = xp.linalg.eigh(x)
     w, v = out
 
@@ -113,15 +119,16 @@ def eigh(xp: Any, x: Any, /) -> Any:
 
 @rule(conjugate=False)
 def eigvalsh(xp: Any, x: Any, /) -> Any:
+    """As `eigh`; exact for functions that treat equal eigenvalues alike."""
     w, v = xp.linalg.eigh(x)
     return w, lambda g: (v * columns(xp, g)) @ adjoint(xp, v)
 
 
 @rule(conjugate=False)
 def eig(xp: Any, x: Any, /) -> Any:
-    """As `eigh` with inv(v) in place of v^H, and with eigenvectors that keep their length 1.
+    """A defective matrix, whose eigenvectors depend on each other, has no derivative: the gradient grows without bound.
 
-    A defective matrix, whose eigenvectors are not independent, has no derivative: the gradient grows without bound.
+    As `eigh` with inv(v) in place of v^H, and with eigenvectors that keep their length 1.
     """
     out = xp.linalg.eig(x)
     w, v = out
@@ -144,6 +151,7 @@ def eig(xp: Any, x: Any, /) -> Any:
 
 @rule(conjugate=False)
 def eigvals(xp: Any, x: Any, /) -> Any:
+    """As `eig`."""
     w, v = xp.linalg.eig(x)
     real = kind(x.dtype) == "real"
 
@@ -162,8 +170,11 @@ def _from_eigenvectors(xp: Any, real: bool, vh: Any, g: Any) -> Any:
 
 @rule(conjugate=False)
 def svd(xp: Any, x: Any, /, *, full_matrices: bool = True) -> Any:
-    """x = u s v^H. With d = u^H dx v, h = d + d^H and k = d - d^H: u and v turn together by h_ij / (s_j - s_i) and
-    against each other by k_ij / (s_j + s_i), half of each. 0 stands for a quotient by a difference or sum of zero.
+    """Singular vectors of equal singular values count as not turning into each other. Extra columns of a full u or v
+    are taken as what they span.
+
+    x = u s v^H. With d = u^H dx v, h = d + d^H and k = d - d^H: u and v turn together by
+    h_ij / (s_j - s_i) and against each other by k_ij / (s_j + s_i), half of each.
     """
     out = xp.linalg.svd(x, full_matrices=full_matrices)
     u, s, vh = out
@@ -202,7 +213,10 @@ def svd(xp: Any, x: Any, /, *, full_matrices: bool = True) -> Any:
 
 @rule(conjugate=False)
 def svdvals(xp: Any, x: Any, /) -> Any:
-    """d s_i = Re(u_i^H dx v_i). A singular value of 0 has a kink there, as |x| has: its derivative is 0."""
+    """A singular value has a kink at 0, as |x| has; its derivative there is 0.
+
+    d s_i = Re(u_i^H dx v_i).
+    """
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     return s, lambda g: _from_singular_values(xp, u, s, vh, g)
 

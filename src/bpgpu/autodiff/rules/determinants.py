@@ -18,6 +18,7 @@ from bpgpu.autodiff.rules.matrices import adjoint, columns, inverse, on_diagonal
 
 @rule
 def det(xp: Any, x: Any, /) -> Any:
+    """First and second derivatives are finite and exact at singular matrices too."""
     return xp.linalg.det(x), lambda g: _scalar(xp, g) * _cofactors(x)
 
 
@@ -71,9 +72,9 @@ def _third(xp: Any, x: Any, h: Any, g: Any) -> Any:
 
 @rule(conjugate=False)
 def slogdet(xp: Any, x: Any, /) -> Any:
-    """d log|det x| = Re tr(inv(x) dx), and d sign = i sign Im tr(inv(x) dx): a real sign does not move.
+    """At a singular matrix, where log|det| is -inf, a gradient raises; the sign of a real determinant has gradient 0.
 
-    At a singular matrix log|det x| is -inf and has no derivative; det has.
+    d log|det x| = Re tr(inv(x) dx), d sign = i sign Im tr(inv(x) dx).
     """
     out = xp.linalg.slogdet(x)
     sign = out[0]

@@ -45,9 +45,9 @@ def solve(xp: Any, a: Any, b: Any, /) -> Any:
 
 @rule(conjugate=False)
 def pinv(xp: Any, x: Any, /, *, rtol: Any = None) -> Any:
-    """For matrices near x of the same rank (Golub and Pereyra 1973, eq. 4.12), with y = pinv(x) and ^H the adjoint:
+    """Among matrices of the same rank: where the rank changes, it jumps.
 
-    dy = -y dx y + y y^H dx^H (1 - x y) + (1 - y x) dx^H y^H y
+    dy = -y dx y + y y^H dx^H (1 - x y) + (1 - y x) dx^H y^H y (Golub and Pereyra 1973, eq. 4.12).
     """
     y = xp.linalg.pinv(x, rtol=rtol)
 
@@ -66,7 +66,7 @@ def _identity(xp: Any, x: Any) -> Any:
 
 
 def matrix_power(xp: Any, x: Any, n: int, /) -> Any:
-    """By repeated squaring."""
+    """By repeated squaring, of the inverse if n is negative. Power 0 has gradient 0."""
     n = operator.index(n)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ShapeError(f"matrix_power: expected square matrices (..., n, n), got shape {x.shape}")
@@ -86,8 +86,10 @@ def matrix_power(xp: Any, x: Any, n: int, /) -> Any:
 def vector_norm(
     xp: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2
 ) -> Any:
-    """(sum |x|^p)^(1/p). At kinks, above all at a vector of zeros, the derivative is 0; entries that tie for the
-    largest or smallest (p = inf, -inf) share the gradient.
+    """At kinks, above all at a vector of zeros, the derivative is 0; entries that tie for the largest (`ord=inf`) or
+    smallest (`-inf`) share the gradient.
+
+    For y = (sum |x|^p)^(1/p), dy = sum (|x| / y)^(p - 1) d|x|.
     """
     y = xp.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
     if ord == 0:  # a count
@@ -111,7 +113,7 @@ def vector_norm(
 
 
 def matrix_norm(xp: Any, x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    """Through the norms of vectors: of all entries, of columns or rows, or of the singular values."""
+    """Columns, rows or singular values that tie share the gradient; singular values of 0 have derivative 0."""
     if ord is None or ord == "fro":
         return xp.linalg.vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord not in _NORMS:

@@ -55,7 +55,7 @@ def matrix_transpose(xp: Any, x: Any, /) -> Any:
 
 @rule(arrays=2, conjugate=False)
 def vecdot(xp: Any, x: Any, y: Any, /, *, axis: int = -1) -> Any:
-    """sum of conj(x) y along an axis. The axis is counted in each operand before they broadcast."""
+    """Conjugates the first operand. The axis is counted in each of them before they broadcast."""
     out = xp.vecdot(x, y, axis=axis)
     x, y = xp.moveaxis(x, axis, -1), xp.moveaxis(y, axis, -1)
     shape_x, shape_y = x.shape, y.shape
