@@ -24,6 +24,7 @@ from bpgpu.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from bpgpu.functional.cross_entropy import cross_entropy, nll_loss
 from bpgpu.functional.dropout import (
     alpha_dropout,
     dropout,
@@ -57,6 +58,7 @@ from bpgpu.functional.rectifiers import (
     softshrink,
     threshold,
 )
+from bpgpu.functional.recurrent import gru, lstm, rnn
 from bpgpu.functional.softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
 from bpgpu.functional.special import erf
 from bpgpu.functional.windows import fold, unfold
@@ -73,6 +75,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cross_entropy",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -85,6 +88,7 @@ __all__ = [
     "gelu",
     "glu",
     "group_norm",
+    "gru",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -98,13 +102,16 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "logsumexp",
+    "lstm",
     "mish",
+    "nll_loss",
     "normalize",
     "one_hot",
     "prelu",
     "relu",
     "relu6",
     "rms_norm",
+    "rnn",
     "rrelu",
     "scaled_dot_product_attention",
     "selu",
