@@ -41,6 +41,10 @@ def recording_namespace(xp: Any) -> Any:
 
     *Raises* `LibraryError` if `xp` is no array library.
 
+    *Notes* The suite takes it by an environment variable (see docs/conformance.md)::
+
+        ARRAY_API_TESTS_MODULE="exec('import numpy, bpgpu.testing; xp = bpgpu.testing.recording_namespace(numpy)')"
+
     >>> import numpy as np
     >>> xp = recording_namespace(np)
     >>> x = xp.linspace(0, 1, 3)
@@ -68,6 +72,9 @@ class _RecordingNamespace(Namespace):
         super().__init__(xp, root, prefix)
         self._tape: _EndlessTape = root._tape if root is not None else _EndlessTape(self)
         self.__name__ = self.__name__.replace("traced", "recording")
+
+    def __repr__(self) -> str:
+        return f"<recording namespace over {self._base.__name__}>"
 
     def _make(self, name: str) -> Any:
         made = super()._make(name)

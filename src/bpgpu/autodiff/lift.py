@@ -133,6 +133,10 @@ class Inputs:
         seen.add(identity(leaf))
         if tape.nested:
             leaf = fresh(leaf) if type(leaf) is Array else Array(leaf)
+        elif type(leaf) is Array:  # made by the traced namespace, but outside of any gradient
+            if leaf.tape is not None:
+                leaf.tape.check()
+            leaf = raw(leaf)
         self.leaves.append(leaf)
         return Array(leaf, tape, tape.input())
 
