@@ -19,7 +19,7 @@ OTHERS = {"erf": "erf(input)", "logsumexp": "logsumexp(input, dim, keepdim=False
 
 def torch_arguments(name: str) -> dict[str, Any]:
     """The names and defaults of torch's arguments; `Parameter.empty` where there is no default."""
-    f = getattr(tf, name, None)
+    f = getattr(tf, f"_{name}", None) or getattr(tf, name, None)  # the first behind `max_pool2d`
     if hasattr(f, "__code__"):
         found = {p.name: p.default for p in inspect.signature(f).parameters.values()}
     else:  # built in: from the head of its docstring

@@ -1,9 +1,9 @@
-"""Selection by a mask: what stands in places that are not selected is never touched, be it infinite
-or NaN.
+"""Selection by a mask, and by bounds.
 
-This is `where` of the standard. In NumPy that takes each element by a branch, which the processor
-predicts wrongly half of the time; here the bits of the numbers are multiplied by 0 or 1 as
-integers, which is five times faster.
+What a mask does not select is never touched, be it infinite or NaN. This is `where` of the
+standard. In NumPy that takes each element by a branch, which the processor predicts wrongly half of
+the time; here the bits of the numbers are multiplied by 0 or 1 as integers, which is five times
+faster.
 """
 
 from __future__ import annotations
@@ -35,3 +35,12 @@ def choose(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     if word is None:
         return np.where(mask, x, y)
     return (x.view(word) * mask | y.view(word) * ~mask).view(dtype)
+
+
+def clip(xp: Any, x: Any, low: float | None = None, high: float | None = None) -> Any:
+    """`x` between two numbers; NaN stays NaN."""
+    if xp.__name__ == "array_api_compat.torch":  # a form that torch.compile follows
+        return x.clamp(low, high)
+    if low is not None:
+        x = xp.maximum(x, low)
+    return x if high is None else xp.minimum(x, high)

@@ -12,6 +12,7 @@ from typing import Any
 from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import elementwise, rule
+from bpgpu.backend.select import clip
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
@@ -51,7 +52,7 @@ def sigmoid(input: Array) -> Array:
 @elementwise
 def _logsigmoid(xp: Any, x: Any) -> Any:
     nested = type(x) is Traced
-    y = _logsigmoid(x) if nested else xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+    y = _logsigmoid(x) if nested else clip(xp, x, high=0) - xp.log1p(xp.exp(-xp.abs(x)))
     return y, lambda g: g * _sigmoid(-x)
 
 
@@ -79,7 +80,7 @@ def _softplus(xp: Any, x: Any, /, beta: float, threshold: float) -> Any:
     if type(x) is Traced:
         y = _softplus(x, beta, threshold)
     else:
-        y = choose(x, (xp.maximum(u, 0) + xp.log1p(xp.exp(-xp.abs(u)))) / beta, straight)
+        y = choose(x, (clip(xp, u, 0) + xp.log1p(xp.exp(-xp.abs(u)))) / beta, straight)
     return y, lambda g: g * choose(1, _sigmoid(u), straight)
 
 

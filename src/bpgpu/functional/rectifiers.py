@@ -15,6 +15,7 @@ from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import broadcasting, elementwise, rule
+from bpgpu.backend.select import clip
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.arguments import Array
@@ -25,7 +26,7 @@ from bpgpu.functional.select import choose, keep
 
 @elementwise
 def _relu(xp: Any, x: Any) -> Any:
-    y = _relu(x) if type(x) is Traced else xp.maximum(x, 0)
+    y = _relu(x) if type(x) is Traced else clip(xp, x, 0)
     return y, lambda g: keep(g, y != 0)
 
 
@@ -188,7 +189,7 @@ def threshold(input: Array, threshold: float, value: float, inplace: bool = Fals
 
 @rule
 def _hardtanh(xp: Any, x: Any, /, low: float, high: float) -> Any:
-    y = _hardtanh(x, low, high) if type(x) is Traced else xp.minimum(xp.maximum(x, low), high)
+    y = _hardtanh(x, low, high) if type(x) is Traced else clip(xp, x, low, high)
     return y, lambda g: keep(g, (x > low) & (x < high))
 
 
@@ -231,7 +232,7 @@ def relu6(input: Array, inplace: bool = False) -> Array:
 
 @elementwise
 def _hardsigmoid(xp: Any, x: Any) -> Any:
-    y = _hardsigmoid(x) if type(x) is Traced else xp.minimum(xp.maximum(x + 3, 0), 6) / 6
+    y = _hardsigmoid(x) if type(x) is Traced else clip(xp, x + 3, 0, 6) / 6
     return y, lambda g: keep(g / 6, (x > -3) & (x < 3))
 
 
@@ -282,7 +283,7 @@ def hardswish(input: Array, inplace: bool = False) -> Array:
 @rule
 def _softshrink(xp: Any, x: Any, /, lambd: float) -> Any:
     nested = type(x) is Traced
-    y = _softshrink(x, lambd) if nested else x - xp.minimum(xp.maximum(x, -lambd), lambd)
+    y = _softshrink(x, lambd) if nested else x - clip(xp, x, -lambd, lambd)
     return y, lambda g: keep(g, (x < -lambd) | (x > lambd))
 
 
