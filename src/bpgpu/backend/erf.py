@@ -168,8 +168,9 @@ _FITS = {
 
 def _numpy(xp: Any, x: Any) -> Any:
     fit = _FITS.get(x.dtype)
-    if fit is None:  # float16, or more digits than promised
-        return _numpy(xp, x.astype(np.float32)).astype(x.dtype)
+    if fit is None:  # float16 and longdouble, in the nearest dtype that there is a fit for
+        near = np.float32 if x.dtype.itemsize < 4 else np.float64
+        return _numpy(xp, x.astype(near)).astype(x.dtype)
     flat = np.ascontiguousarray(x).reshape(-1)
     out = np.empty_like(flat)
     work = np.empty((3, min(TILE, flat.size)), flat.dtype)

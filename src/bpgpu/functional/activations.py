@@ -1,7 +1,7 @@
 """Smooth activations: the sigmoid and what is made of it, exponential units, gelu.
 
 All but `glu` are elementwise and keep shape and dtype. No exponential overflows: each is of a
-number that is not positive. `inplace` stands in torch's place; the input is never changed.
+number that is bounded above. `inplace` stands in torch's place; the input is never changed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from bpgpu.functional.special import erf_rule
 def _sigmoid(xp: Any, x: Any) -> Any:
     if type(x) is Traced:
         y = _sigmoid(x)
-    else:
-        e = xp.exp(-xp.abs(x))
-        y = choose(e, 1, x < 0) / (1 + e)
+    else:  # beyond these bounds it rounds to 1
+        e = xp.exp(clip(xp, x, high=80 if x.dtype in (xp.float32, xp.float64) else 11))
+        y = e / (1 + e)
     return y, lambda g: g * (y * (1 - y))
 
 

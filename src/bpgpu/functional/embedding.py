@@ -114,7 +114,13 @@ def embedding(
     rows = _embedding(weight, index, padding_idx, scale_grad_by_freq, scales)
     if right is not None:
         rows = choose(rows, math.nan, _column(right))
-    return array_namespace(rows).reshape(rows, (*input.shape, width))
+    rows = array_namespace(rows).reshape(rows, (*input.shape, width))
+    return _like(input, rows)
+
+
+def _like(input: Array, y: Array) -> Array:
+    """Inside a trace, what is made of its constants is one of them."""
+    return Traced(y) if type(input) is Traced and type(y) is not Traced else y
 
 
 def _readable(function: str, input: Array, count: int) -> tuple[Any, Any]:
@@ -193,4 +199,4 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
         )
     arguments.in_range("one_hot", "tensor", index, num_classes)
     classes = xp.arange(num_classes, dtype=index.dtype, device=backend_of(xp).device_of(index))
-    return xp.astype(_column(index) == classes, index.dtype)
+    return _like(tensor, xp.astype(_column(index) == classes, index.dtype))
