@@ -1,12 +1,15 @@
 """Optimizers, learning-rate schedules, clipping and averaging."""
 
 from bpgpu.optim import lr_scheduler
+from bpgpu.optim.accumulation import GradientAccumulator
 from bpgpu.optim.adadelta import Adadelta
 from bpgpu.optim.adafactor import Adafactor
 from bpgpu.optim.adagrad import Adagrad
 from bpgpu.optim.adam import Adam, AdamW
 from bpgpu.optim.adamax import Adamax
 from bpgpu.optim.asgd import ASGD
+from bpgpu.optim.averaging import EMA, SWA
+from bpgpu.optim.clip import clip_grad_norm, clip_grad_value, grad_norm
 from bpgpu.optim.lamb import LAMB
 from bpgpu.optim.lbfgs import LBFGS
 from bpgpu.optim.lion import Lion
@@ -20,15 +23,18 @@ from bpgpu.optim.sgd import SGD
 
 __all__ = [
     "ASGD",
+    "EMA",
     "LAMB",
     "LBFGS",
     "SGD",
+    "SWA",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "GradientAccumulator",
     "Lion",
     "Muon",
     "NAdam",
@@ -36,5 +42,8 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "grad_norm",
     "lr_scheduler",
 ]

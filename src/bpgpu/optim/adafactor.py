@@ -48,6 +48,7 @@ class Adafactor(Optimizer):
     [array([[0.875, 1.125]])]
     """
 
+    elementwise = False
     takes_complex = False
 
     def __init__(

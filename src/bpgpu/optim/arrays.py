@@ -60,7 +60,11 @@ def scalar(xp: Any, like: Array, value: Any, dtype: Any = None) -> Array:
     dtype = like.dtype if dtype is None else dtype
     if hasattr(value, "dtype"):
         return xp.astype(value, dtype)
-    return xp.asarray(value, dtype=dtype, device=device_of(like))
+    made, device = xp.asarray(value, dtype=dtype), device_of(like)
+    # asked for a device, JAX would tie the array to it, and compile anew for one that is not tied
+    if device is None or device_of(made) == device:
+        return made
+    return xp.asarray(value, dtype=dtype, device=device)
 
 
 def fitted(like: Array, value: Any) -> Array:

@@ -56,27 +56,24 @@ def load(opt: Optimizer, saved: Any) -> None:
         _options(who, opt, h, given) for h, given in zip(opt.param_groups, groups, strict=True)
     ]
     arrays = opt._adopted()
-    group_of = {path: i for i, h in enumerate(opt.param_groups) for path in h["param_names"]}
     states = {}
     for k, s in saved["state"].items():
         path = names[k]
-        states[path] = _state(who, opt, path, s, arrays[path], options[group_of[path]])
+        states[path] = _state(who, opt, path, s, arrays[path], options[opt.group_of[path]])
     for h, new in zip(opt.param_groups, options, strict=True):
         for k, v in new.items():
             old = h.get(k)
             h[k] = store(old, v) if hasattr(old, "dtype") and hasattr(v, "dtype") else v
-    for path in set(opt.state) - set(states):
-        del opt.state[path]
-    for path, s in states.items():
-        mine = opt.state.get(path, {})
-        opt.state[path] = {k: store(mine[k], v) if k in mine else v for k, v in s.items()}
+    opt._packs.load(opt, arrays, states)
 
 
-def moved(opt: Optimizer, path: str, state: State, p: Array) -> State:
-    """The state of a parameter whose array was replaced: for the library, dtype and device of the new one."""
+def moved(opt: Optimizer, states: dict[str, State], arrays: dict[str, Array]) -> dict[str, State]:
+    """States of parameters whose arrays were replaced, for the library, dtype and device of the new ones."""
     who = f"{type(opt).__name__}.step"
-    h = next(h for h in opt.param_groups if path in h["param_names"])
-    return _state(who, opt, path, state, p, h)
+    return {
+        path: _state(who, opt, path, s, arrays[path], opt.param_groups[opt.group_of[path]])
+        for path, s in states.items()
+    }
 
 
 def _names(who: str, opt: Optimizer, groups: list[dict[str, Any]]) -> dict[Any, str]:
@@ -127,7 +124,7 @@ def _state(
     who: str, opt: Optimizer, path: str, given: dict[str, Any], p: Array, h: dict[str, Any]
 ) -> State:
     """The saved state of one parameter, in the arrays that a new state would have."""
-    fresh = opt._fresh(p, h)
+    fresh = opt.fresh(p, h)
     missing, unexpected = [k for k in fresh if k not in given], [k for k in given if k not in fresh]
     if missing or unexpected:
         raise ValueError(

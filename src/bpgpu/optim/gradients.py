@@ -12,12 +12,10 @@ from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import library_of, namespace_of
 from bpgpu.errors import DeviceError, DtypeError, LibraryError, ShapeError, TreeError
 from bpgpu.optim.arrays import Array
-from bpgpu.optim.parameters import Parameters, branches, closest, is_module, some
+from bpgpu.optim.parameters import branches, closest, is_module, some
 
 
-def match(
-    who: str, grads: Any, parameters: Parameters, arrays: dict[str, Array]
-) -> dict[str, Array]:
+def match(who: str, grads: Any, arrays: dict[str, Array]) -> dict[str, Array]:
     """The gradients that are there, by the path of their parameter.
 
     `grads` may have the structure of the parameters, or be a dict by path; for groups, the path may leave out the
@@ -30,10 +28,13 @@ def match(
     found: dict[str, Array] = {}
     for path, g in items(grads):
         known = path if path in arrays else _completed(path, arrays)
+        if known is None and not (trees.is_array(g) or isinstance(g, (float, complex))):
+            continue  # part of the structure, which gradients keep
         if known is None:
             raise TreeError(
                 f"{who}: there is a gradient for '{path}', which is no parameter of this optimizer; "
-                f"{closest(path, arrays)}Its parameters are {some(arrays)}"
+                f"{closest(path, arrays)}Its parameters are {some(arrays)}. For one that the model has got since, call "
+                "opt.add_param_group"
             )
         if known in found:
             raise TreeError(f"{who}: there are two gradients for '{known}'")
@@ -44,6 +45,14 @@ def match(
 
 def items(grads: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The gradients with their paths; `None` is left out, anything else that is no array is kept for the checks."""
+    if type(grads) is dict and not path:  # the usual case, without recursion
+        for name, g in grads.items():
+            if trees.container(g) is None:
+                if g is not None:
+                    yield str(name), g
+            else:
+                yield from items(g, str(name))
+        return
     how = trees.container(grads)
     if how is None:
         if grads is not None:
@@ -61,6 +70,14 @@ def _completed(path: str, arrays: dict[str, Array]) -> str | None:
 
 def check_gradient(who: str, path: str, p: Array, g: Any) -> None:
     """Raise unless a gradient fits its parameter."""
+    if (
+        type(g) is type(p)
+        and g is not p
+        and g.shape == p.shape
+        and g.dtype == p.dtype
+        and getattr(g, "device", None) == getattr(p, "device", None)
+    ):
+        return
     if not trees.is_array(g):
         raise TypeError(
             f"{who}: the gradient of '{path}' is a {type(g).__name__}, expected an array or None"

@@ -40,6 +40,8 @@ class LAMB(Optimizer):
     array([2.6464, 4.3536])
     """
 
+    elementwise = False
+
     def __init__(
         self,
         params: Any,

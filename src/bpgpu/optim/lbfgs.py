@@ -110,12 +110,12 @@ class LBFGS(Optimizer):
         x = self._gathered(self._adopted())
         memory.fit(x)
         if x.shape[0] == 0:
-            return self._updated()
+            return self._updated(self._known)
         value, g = self._evaluate(closure, x)
         evaluations = 1
         memory.evaluations += 1
         if _largest(g) <= h["tolerance_grad"]:
-            return self._updated()
+            return self._updated(self._known)
         for i in range(1, h["max_iter"] + 1):
             d = memory.direction(g, h["history_size"])
             memory.gradient, memory.value = g, value
@@ -151,7 +151,7 @@ class LBFGS(Optimizer):
                 or abs(value - memory.value) < h["tolerance_change"]
             ):
                 break
-        return self._updated()
+        return self._updated(self._known)
 
     def _search(
         self, closure: Closure, x: Array, d: Array, t: float, start: Point, most: int
@@ -201,14 +201,16 @@ class LBFGS(Optimizer):
         """Put a vector into the parameters."""
         xp = namespace_of(x)
         at = 0
-        for path, p in list(self._known.items()):
+        new = {}
+        for path, p in self._known.items():
             pair = (2,) if kind(p.dtype) == "complex" else ()
             shape = (*p.shape, *pair)
             count = math.prod(shape)
             v = xp.reshape(x[at : at + count], shape)
             v = from_pairs(xp, v, p.dtype) if pair else xp.astype(v, p.dtype)
-            self._put(path, store(p, v))
+            new[path] = store(p, v)
             at += count
+        self._put(new)
 
     # ---- saving and loading
 

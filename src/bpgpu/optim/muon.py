@@ -54,6 +54,7 @@ class Muon(Optimizer):
     [[-1.0, 0.0], [0.0, 1.0]]
     """
 
+    elementwise = False
     takes_complex = False
 
     def __init__(

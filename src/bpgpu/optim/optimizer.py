@@ -29,6 +29,7 @@ from bpgpu.optim.arrays import (
 )
 from bpgpu.optim.checks import Options, refuse_torch_only
 from bpgpu.optim.gradients import match
+from bpgpu.optim.packs import Packs, place_of
 from bpgpu.optim.parameters import (
     Parameters,
     by_pattern,
@@ -36,6 +37,7 @@ from bpgpu.optim.parameters import (
     check_parameters,
     is_group_list,
     is_module,
+    plain,
     replaced,
 )
 
@@ -62,6 +64,8 @@ class Optimizer(ABC):
     `TreeError` for an array that stands at two places; `DtypeError` for parameters that are not floating.
     """
 
+    elementwise: ClassVar[bool] = True
+    """False if the update of an entry depends on others: parameters are not put together into one vector then."""
     takes_complex: ClassVar[bool] = True
     """False if the update has no meaning for complex numbers; else they are updated as pairs of real ones."""
 
@@ -93,9 +97,7 @@ class Optimizer(ABC):
         check_parameters(who, arrays, takes_complex=self.takes_complex)
         if grouped:
             options = list(params)
-            members = [
-                [p for p in arrays if p.partition(".")[0] == str(i)] for i in range(len(params))
-            ]
+            members = [_inside(arrays, i) for i in range(len(options))]
         elif groups is not None:
             options = list(groups)
             members = by_pattern(who, [_pattern(who, g) for g in options], arrays)
@@ -106,8 +108,10 @@ class Optimizer(ABC):
             self._group(given, names, arrays)
             for given, names in zip(options, members, strict=False)
         ]
-        self.state: dict[str, State] = {}
-        """The state of each parameter that was stepped, by path."""
+        self._grouped = grouped
+        self.group_of = self._numbers()
+        """The number of the group of each parameter."""
+        self._packs = Packs()
         self._known: dict[str, Array] = {}  # the arrays as of the last step
         self._adopted()
 
@@ -146,7 +150,9 @@ class Optimizer(ABC):
                 f"{self._who}.step: expected gradients, got {_described(grads)}. Here gradients are values: "
                 "value, grads = bpgpu.value_and_grad(loss)(model, x, y), then optimizer.step(grads)"
             )
-        arrays = self._adopted()
+        arrays = present = self._adopted()
+        if arrays.keys() != self.group_of.keys():  # a layer was added or taken away
+            arrays = {n: arrays.get(n, self._known[n]) for n in self.group_of}
         found = self._match("step", grads, arrays)
         for path, g in found.items():
             if type(g) is Traced or type(arrays[path]) is Traced:
@@ -154,19 +160,18 @@ class Optimizer(ABC):
                     f"{self._who}.step: the gradient of '{path}' is being traced; step after the gradient is taken, or "
                     "use the pure form: state = opt.init(params), then params, state = opt.update(grads, state, params)"
                 )
-        for h in self.param_groups:
-            for path in h["param_names"]:
-                if path in found:
-                    self._step_one(path, arrays[path], found[path], h)
-        return self._updated()
+        self._put(self._packs.step(self, arrays, found))
+        return self._updated(present)
 
     def init(self, params: Any) -> dict[str, Any]:
         """The state of the pure form for `params`: a tree of arrays, so that it may go through `jax.jit`.
 
+        A Module stands for its parameters, `{path: array}`, in the pure form: that is what `update` returns for it.
+
         `{"lr": [one 0-d array a group], "state": {path: {name: array}}}`. The learning rates are part of it: change
         them there, since a compiled function would not see a change of `opt.lr`.
         """
-        arrays = Parameters(self._who, params).read()
+        arrays = Parameters(self._who, plain(params)).read()
         check_parameters(self._who, arrays, takes_complex=self.takes_complex)
         widest = max(arrays.values(), key=lambda p: "64" in str(p.dtype) or "128" in str(p.dtype))
         xp = array_namespace(widest)
@@ -175,7 +180,7 @@ class Optimizer(ABC):
         return {
             "lr": [scalar(xp, like, h["lr"]) for h in self.param_groups],
             "state": {
-                path: self._fresh(p, self.param_groups[groups[path]]) for path, p in arrays.items()
+                path: self.fresh(p, self.param_groups[groups[path]]) for path, p in arrays.items()
             },
         }
 
@@ -185,7 +190,7 @@ class Optimizer(ABC):
         Nothing that was given is changed, and nothing of the optimizer but its options is read. It can be compiled and
         differentiated.
         """
-        places = Parameters(self._who, params)
+        places = Parameters(self._who, plain(params))
         arrays = places.read()
         found = self._match("update", grads, arrays)
         groups = self._groups_of(arrays)
@@ -195,12 +200,12 @@ class Optimizer(ABC):
             xp = array_namespace(arrays[path], g)
             p = copied(xp, arrays[path])
             s = {k: copied(xp, v) for k, v in states[path].items()}
-            new[path], states[path] = self._advance(
+            new[path], states[path] = self.advance(
                 p, g, s, {**self.param_groups[i], "lr": state["lr"][i]}
             )
         return replaced(places.tree, new), {"lr": list(state["lr"]), "state": states}
 
-    def _advance(self, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
+    def advance(self, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
         """One step of one parameter: complex numbers as pairs, 16-bit ones in float32."""
         xp = array_namespace(p, g)
         dtype = p.dtype
@@ -214,15 +219,8 @@ class Optimizer(ABC):
             work = from_pairs(xp, work, dtype)
         return (work if work.dtype == dtype else xp.astype(work, dtype)), s
 
-    def _step_one(self, path: str, p: Array, g: Array, h: Group) -> None:
-        s = self.state.get(path)
-        if s is None:
-            s = self._fresh(p, h)
-        new, changed = self._advance(p, g, s, h)
-        self.state[path] = {k: store(s[k], v) if k in s else v for k, v in changed.items()}
-        self._put(path, store(p, new))
-
-    def _fresh(self, p: Array, h: Group) -> State:
+    def fresh(self, p: Array, h: Group) -> State:
+        """The state of a parameter of any floating dtype before its first step."""
         xp = array_namespace(p)
         return self.new_state(xp, working(xp, p, p), h)
 
@@ -233,39 +231,52 @@ class Optimizer(ABC):
         """The Module or tree that is trained, with its arrays as they are now."""
         return self._parameters.current()
 
-    def _put(self, path: str, array: Array) -> None:
-        if array is not self._known[path]:
-            self._parameters.write(path, array)
-            self._known[path] = array
+    @property
+    def state(self) -> dict[str, State]:
+        """The state of each parameter that was stepped, by path; arrays may be views of larger ones."""
+        return self._packs.states()
 
-    def _updated(self) -> Any:
+    def _put(self, new: dict[str, Array]) -> None:
+        """Put new arrays in the place of the known ones, where they are not the same."""
+        changed = {path: x for path, x in new.items() if x is not self._known[path]}
+        if changed:
+            self._parameters.write(self._known, changed)
+            self._known.update(changed)
+
+    def _updated(self, present: Iterable[str]) -> Any:
         for h in self.param_groups:
-            h["params"] = [self._known[path] for path in h["param_names"] if path in self._known]
+            h["params"] = [self._known[path] for path in h["param_names"] if path in present]
         return self._parameters.current()
 
     def _adopted(self) -> dict[str, Array]:
-        """The arrays of now; those that were replaced since the last step are checked, and their state is moved."""
+        """The arrays of now; those that were replaced since the last step are checked, and their state follows them."""
         arrays = self._parameters.read()
+        if all(self._known.get(path) is p for path, p in arrays.items()):
+            return arrays
+        states = self._packs.states()
+        moved = False
         for path, p in arrays.items():
             before: Any = self._known.get(path)
             if p is before:
                 continue
             check_parameter(f"{self._who}.step", path, p, takes_complex=self.takes_complex)
-            if path in self.state and tuple(p.shape) != tuple(before.shape):
+            if path in states and tuple(p.shape) != tuple(before.shape):
                 raise ShapeError(
                     f"{self._who}.step: parameter '{path}' has shape {tuple(p.shape)} now, but its state was made for "
                     f"{tuple(before.shape)}; after changing a model's shapes, make a new optimizer"
                 )
+            moved = moved or (path in states and place_of(p) != place_of(before))
+        for path, p in arrays.items():
             mine = p if type(p) is Traced else changeable(p)
-            if path in self.state:
-                self.state[path] = checkpoint.moved(self, path, self.state[path], mine)
             if mine is not p:
-                self._parameters.write(path, mine)
+                self._parameters.write(arrays, {path: mine})
             arrays[path] = self._known[path] = mine
+        if moved:
+            self._packs.load(self, arrays, checkpoint.moved(self, states, arrays))
         return arrays
 
     def _match(self, method: str, grads: Any, arrays: dict[str, Array]) -> dict[str, Array]:
-        return match(f"{self._who}.{method}", grads, self._parameters, arrays)
+        return match(f"{self._who}.{method}", grads, arrays)
 
     # ---- groups and options
 
@@ -281,18 +292,46 @@ class Optimizer(ABC):
         self._check(options)
         return {"params": [arrays[n] for n in names], "param_names": names, **options}
 
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Train more parameters, with options of their own.
+
+        *Parameters* `group`: where the optimizer was made from a list of groups, one more of them. Where it was made
+        from a Module or a tree, a pattern under `"params"`, as in `groups=`, for parameters that it has got since.
+
+        *Raises* what the constructor raises; then nothing has changed.
+        """
+        pattern, before = _pattern(self._who, group), self._parameters
+        if self._grouped:
+            parameters = Parameters(self._who, [*before.tree, pattern])
+            arrays = parameters.read()
+            names = _inside(arrays, len(self.param_groups))
+        else:
+            parameters = before
+            parameters.find()
+            arrays = parameters.read()
+            fresh = {n: p for n, p in arrays.items() if n not in self.group_of}
+            (names, _) = by_pattern(self._who, [pattern], fresh)
+        check_parameters(self._who, arrays, takes_complex=self.takes_complex)
+        made = self._group(group, names, arrays)
+        self._parameters = parameters
+        self.param_groups.append(made)
+        self.group_of = self._numbers()
+        self._adopted()
+
+    def _numbers(self) -> dict[str, int]:
+        return {n: i for i, h in enumerate(self.param_groups) for n in h["param_names"]}
+
     def _groups_of(self, arrays: dict[str, Array]) -> dict[str, int]:
         """The group of each path. With a single group, any tree is welcome."""
         if len(self.param_groups) == 1:
             return dict.fromkeys(arrays, 0)
-        found = {path: i for i, h in enumerate(self.param_groups) for path in h["param_names"]}
         for path in arrays:
-            if path not in found:
+            if path not in self.group_of:
                 raise ValueError(
                     f"{self._who}: '{path}' belongs to no group; with several groups, pass the tree that the optimizer "
                     "was made for"
                 )
-        return found
+        return self.group_of
 
     def _check(self, options: dict[str, Any]) -> None:
         check = Options(self._who, options)
@@ -363,10 +402,15 @@ def set_option(h: Group, name: str, value: Any) -> None:
     h[name] = value
 
 
+def _inside(arrays: dict[str, Array], group: int) -> list[str]:
+    """The paths that begin with the number of a group."""
+    return [path for path in arrays if path.partition(".")[0] == str(group)]
+
+
 def _pattern(who: str, group: dict[str, Any]) -> Any:
     if "params" not in group:
         raise ValueError(
-            f"{who}: a group needs a pattern of parameter names under 'params', got {sorted(group)}"
+            f"{who}: a group needs its parameters, or a pattern of their names, under 'params'; got {sorted(group)}"
         )
     return group["params"]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from bpgpu import tree as trees
-from bpgpu.autodiff.dtypes import kind
+from bpgpu.autodiff.dtypes import is_floating, kind
 from bpgpu.errors import DtypeError, TreeError
 from bpgpu.optim.arrays import Array
 
@@ -28,69 +28,81 @@ class Parameters:
     def __init__(self, who: str, tree: Any) -> None:
         self.who = who
         self.tree = _named(tree)
-        self._modules: list[tuple[str, Any]] = []
         self._own: dict[str, Array] = {}
         self._order: list[tuple[str, Any]] = []  # (path, Module or None), as they stand in the tree
+        self._stale = False  # True if the tree has other arrays than are kept here
+        self.find()
+
+    def find(self) -> None:
+        """Look for the arrays of the tree, again if it has changed."""
+        self._order.clear()
         for path, found in _walk(self.tree):
-            module = found if is_module(found) else None
-            if module is None:
-                if path in self._own:
-                    raise TreeError(
-                        f"{who}: two parameters have the path '{path}'; rename a branch"
-                    )
-                self._own[path] = found
-            self._order.append((path, module))
+            if is_module(found):
+                self._order.append((path, found))
+                continue
+            if any(known == path for known, _ in self._order):
+                raise TreeError(
+                    f"{self.who}: two parameters have the path '{path}'; rename a branch"
+                )
+            self._own.setdefault(path, found)
+            self._order.append((path, None))
 
     def read(self) -> dict[str, Array]:
-        """All arrays by path, in order."""
+        """All arrays by path, in order; of Modules, the floating ones."""
         found: dict[str, Array] = {}
         for path, module in self._order:
             if module is None:
                 found[path] = self._own[path]
             else:
-                found.update((_joined(path, name), p) for name, p in module.named_parameters())
+                for name, p in module.named_parameters():
+                    if is_floating(p):
+                        found[joined(path, name)] = p
         return found
 
-    def write(self, path: str, array: Array) -> None:
-        """Put a new array at a path."""
-        if path in self._own:
-            self._own[path] = array
-            return
-        for prefix, module in self._order:
-            if module is not None and _inside(prefix, path):
-                rebind(module, path.removeprefix(f"{prefix}.") if prefix else path, array)
-                return
-        raise KeyError(path)
+    def write(self, old: dict[str, Array], new: dict[str, Array]) -> None:
+        """Put new arrays at the paths of old ones; what is tied in a Module stays tied."""
+        own = {path: array for path, array in new.items() if path in self._own}
+        self._own.update(own)
+        self._stale = self._stale or bool(own)
+        tied = {id(old[path]): array for path, array in new.items() if path not in self._own}
+        if tied:
+            for _, module in self._order:
+                if module is not None:
+                    _rebind(module, tied)
 
     def current(self) -> Any:
         """The tree with the arrays of now: the very tree that was given while all its arrays are still the same."""
-        if any(self._own[path] is not x for path, x in _walk(self.tree) if path in self._own):
-            self.tree = replaced(self.tree, self._own, modules=False)
+        if self._stale:
+            self.tree = replaced(self.tree, self._own)
+            self._stale = False
         return self.tree
 
 
-def replaced(tree: Any, arrays: dict[str, Array], path: str = "", *, modules: bool = True) -> Any:
-    """A tree with other arrays at the given paths. With `modules`, Modules are rebuilt like any container."""
+def _rebind(module: Any, new: dict[int, Array]) -> None:
+    """Replace parameters wherever they stand in a Module; `new` goes by the identity of the old ones."""
+    for owner in list(module.modules()):
+        fields = list(owner.named_parameters(recurse=False, remove_duplicate=False))
+        for name, p in fields:
+            if id(p) in new:
+                setattr(owner, name, new[id(p)])
+
+
+def replaced(tree: Any, arrays: dict[str, Array], path: str = "") -> Any:
+    """A tree with other arrays at the given paths; Modules in it stay as they are."""
     if path in arrays and trees.is_array(tree):
         return arrays[path]
     how = trees.container(tree)
-    if how is None or (is_module(tree) and not modules):
+    if how is None or is_module(tree):
         return tree
-    values = [
-        replaced(v, arrays, _joined(path, k), modules=modules) for k, v in branches(tree, how)
-    ]
-    return how.rebuild(tree, values)
+    return how.rebuild(tree, [replaced(v, arrays, joined(path, k)) for k, v in branches(tree, how)])
 
 
-def rebind(module: Any, path: str, array: Array) -> None:
-    """Put an array in the place of a parameter of a Module."""
-    if hasattr(module, "_rebind"):
-        module._rebind(path, array)
-        return
-    *parents, name = path.split(".")
-    for parent in parents:
-        module = getattr(module, parent)
-    setattr(module, name, array)
+def plain(tree: Any) -> Any:
+    """The tree with `{path: array}` in place of each Module, as the pure form has it."""
+    if is_module(tree):
+        return Parameters("plain", tree).read()
+    how = trees.container(tree)
+    return tree if how is None else how.rebuild(tree, [plain(v) for v in how.values(tree)])
 
 
 def branches(tree: Any, how: trees.Container) -> Iterator[tuple[str, Any]]:
@@ -111,12 +123,8 @@ def _is_pair(x: Any) -> bool:
     return type(x) is tuple and len(x) == 2 and isinstance(x[0], str) and trees.is_array(x[1])
 
 
-def _joined(path: str, name: str) -> str:
+def joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _inside(prefix: str, path: str) -> bool:
-    return not prefix or path.startswith(f"{prefix}.")
 
 
 def _walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -127,7 +135,7 @@ def _walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     how = trees.container(tree)
     if how is not None:
         for name, branch in branches(tree, how):
-            yield from _walk(branch, _joined(path, name))
+            yield from _walk(branch, joined(path, name))
     elif trees.is_array(tree) or isinstance(tree, (float, complex)):
         yield path, tree
 
