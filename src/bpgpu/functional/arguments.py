@@ -11,6 +11,7 @@ from typing import Any
 
 from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.dtypes import kind
+from bpgpu.backend.compiling import answered_once
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
 from bpgpu.errors import DtypeError, ShapeError
@@ -65,8 +66,18 @@ def integers(function: str, **arrays: Array) -> None:
             )
 
 
+@answered_once
 def _is_integer(dtype: Any) -> bool:
-    return str(dtype).rpartition(".")[2].startswith(("int", "uint"))
+    try:
+        return _integers_seen[type(dtype)][dtype]
+    except KeyError:
+        name = str(getattr(dtype, "name", None) or dtype).rpartition(".")[2]
+        found = name.lower().startswith(("int", "uint"))
+        _integers_seen.setdefault(type(dtype), {})[dtype] = found
+        return found
+
+
+_integers_seen: dict[type, dict[Any, bool]] = {}
 
 
 def same_dtype(function: str, **arrays: Array) -> None:

@@ -1,0 +1,97 @@
+"""What losses have in common: elementwise terms of an input and a target, and how they become one number."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.autodiff.rule import Rule, rule
+from bpgpu.autodiff.rules.manipulation import broadcast_shape
+from bpgpu.backend.sums import total
+from bpgpu.errors import ShapeError
+from bpgpu.functional.arguments import Array
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def check_reduction(function: str, reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> None:
+    """Raise unless the reduction is one of those that the loss has."""
+    if reduction not in allowed:
+        names = ", ".join(map(repr, allowed[:-1]))
+        raise ValueError(
+            f"{function}: expected reduction as {names} or {allowed[-1]!r}, got {reduction!r}"
+        )
+
+
+def divisor(y: Any, reduction: str) -> float:
+    """What the sum of all terms is divided by. The mean of no terms is NaN, as in torch."""
+    return (math.prod(y.shape) or math.nan) if reduction == "mean" else 1
+
+
+@rule
+def summed(xp: Any, y: Any, /, n: float = 1) -> Any:
+    """`total`, with its gradient."""
+    shape = y.shape
+    return total(xp, y, n), lambda g: xp.broadcast_to(g / n, shape)
+
+
+def reduced(loss: Array, reduction: str) -> Array:
+    """The terms of a loss as they are, their sum or their mean."""
+    return loss if reduction == "none" else summed(loss, divisor(loss, reduction))
+
+
+def pairwise(function: Callable[..., Any]) -> Rule:
+    """Make a rule of a loss from its terms: `function(xp, x, t, *settings) -> (y, dy_dx, dy_dt)`.
+
+    `x` and `t` have one shape; the derivatives are functions, called when they are needed. The rule
+    takes the reduction first, `loss(x, t, reduction, *settings)`: the gradient of a sum or a mean is
+    one number, which multiplies the derivative without an array of its own.
+    """
+
+    @functools.wraps(function)
+    def run(xp: Any, x: Any, t: Any, reduction: str, *settings: Any) -> Any:
+        y, dx, dt = function(xp, x, t, *settings)
+        if reduction == "none":
+            return y, lambda g: g * dx(), lambda g: g * dt()
+        n = divisor(y, reduction)
+        return total(xp, y, n), lambda g: (g / n) * dx(), lambda g: (g / n) * dt()
+
+    return rule(arrays=2)(run)
+
+
+def same_shape(function: str, input: Array, target: Array) -> tuple[Array, Array]:
+    """Input and target in one shape: with a warning where they must be broadcast to it, as in torch.
+
+    *Raises* `ShapeError` if they do not broadcast.
+    """
+    if input.shape == target.shape:
+        return input, target
+    try:
+        shape = broadcast_shape(input.shape, target.shape)
+    except ShapeError:
+        raise ShapeError(
+            f"{function}: expected input and target of one shape, got {tuple(input.shape)} and "
+            f"{tuple(target.shape)}"
+        ) from None
+    warnings.warn(
+        f"{function}: the input has shape {tuple(input.shape)}, the target {tuple(target.shape)}: "
+        f"they are broadcast to {shape}, which is probably not what you want; reshape one of them",
+        stacklevel=3,
+    )
+    xp = array_namespace(input, target)
+    return xp.broadcast_to(input, shape), xp.broadcast_to(target, shape)
+
+
+def check_same_shape(function: str, **arrays: Array) -> None:
+    """Raise unless all arrays have the shape of the first."""
+    (first, x), *others = arrays.items()
+    for name, y in others:
+        if x.shape != y.shape:
+            raise ShapeError(
+                f"{function}: expected {name} of shape {tuple(x.shape)}, which {first} has, got "
+                f"{tuple(y.shape)}"
+            )
