@@ -14,6 +14,7 @@ import pytest
 import bpgpu as bp
 from bpgpu.device import device, to_device, to_numpy
 from bpgpu.errors import (
+    ArgumentError,
     BpgpuError,
     ConversionError,
     DeviceError,
@@ -88,7 +89,7 @@ MISTAKES = {
     ),
     "an argument that is not there": Mistake(
         lambda: bp.grad(total, argnums=3)(vector()),
-        ValueError,
+        ArgumentError,
         ("argnums names argument 3", "the call has 1 positional", "pass it by position"),
     ),
     "one array at two places": Mistake(

@@ -35,6 +35,10 @@ class BpgpuError(Exception):
         return f"{self._layer}{path}: {text}"
 
 
+class ArgumentError(BpgpuError, TypeError, ValueError):
+    """An argument that is no array is not what the function can take."""
+
+
 class ShapeError(BpgpuError, ValueError):
     """An array has the wrong shape, or an axis that does not exist was named."""
 
@@ -59,6 +63,10 @@ class NotDifferentiableError(BpgpuError, TypeError):
 class ConversionError(BpgpuError, TypeError):
     """A traced array was about to be converted, and its gradient would have been lost in
     silence."""
+
+
+class MissingAttributeError(BpgpuError, AttributeError):
+    """A traced array has no attribute of this name; the message says what to write instead."""
 
 
 class TraceError(BpgpuError, ValueError):

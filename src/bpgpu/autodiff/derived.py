@@ -13,7 +13,7 @@ from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import Call, find_namespace, is_input, lift_constants
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.autodiff.transform import Argnums, Pullback, grad, like_gradient
+from bpgpu.autodiff.transform import Argnums, Pullback, grad, positions, like_gradient
 from bpgpu.errors import ShapeError
 
 
@@ -84,10 +84,8 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        chosen = argnums if isinstance(argnums, tuple) else (argnums,)
-        chosen = tuple(n % len(args) if args else n for n in chosen)
-
         call = Call("jacobian", f)
+        chosen = positions(call, argnums, len(args))
         namespace = find_namespace([args[n] for n in chosen], args)
 
         def of_chosen(*xs: Any) -> Any:

@@ -14,7 +14,7 @@ from bpgpu.autodiff.rule import library_name
 from bpgpu.autodiff.tape import Tape, here
 from bpgpu.backend import default_namespace
 from bpgpu.backend.libraries import namespace_of as plain_namespace
-from bpgpu.errors import DeviceError, DtypeError, LibraryError, TreeError
+from bpgpu.errors import ArgumentError, DeviceError, DtypeError, LibraryError, TreeError
 
 
 class Call:
@@ -22,6 +22,7 @@ class Call:
     ('y')`."""
 
     def __init__(self, name: str, f: Callable[..., Any]) -> None:
+        check_function(name, f)
         self.name, self.f = name, f
 
     def where(self, position: int | str, path: str = "") -> str:
@@ -35,6 +36,13 @@ class Call:
             return f"{position} ('{names[position]}')"
         except (TypeError, ValueError, IndexError):
             return str(position)
+
+
+def check_function(name: str, f: Any) -> None:
+    """Raise unless `f` can be called: a gradient is that of a function, not of its value."""
+    if not callable(f):
+        call = f"{name}(f, x)" if name in ("vjp", "jvp") else f"{name}(f)(x)"
+        raise ArgumentError(f"{name}: expected a function, got {type(f).__name__}; write {call}")
 
 
 def is_number(x: Any) -> bool:
@@ -86,7 +94,7 @@ class Inputs:
         if trees.container(tree) is None and not is_input(tree):
             raise DtypeError(
                 f"{self.call.where(position)}: expected a floating array to differentiate, got "
-                f"{type(tree).__name__} {tree!r}{_remedy(tree)}"
+                f"{_shown(tree)}{_remedy(tree)}"
             )
         first = len(self.leaves)
         try:
@@ -152,6 +160,10 @@ class _Refused(Exception):  # noqa: N818 - never leaves this file
 def path_of(tree: Any, k: int, leaf: Callable[[Any], bool]) -> str:
     """The dotted path of leaf `k`."""
     return [path for path, _ in trees.items(tree, leaf)][k]
+
+
+def _shown(x: Any) -> str:
+    return "None" if x is None else f"{type(x).__name__} {x!r}"
 
 
 def _remedy(x: Any) -> str:

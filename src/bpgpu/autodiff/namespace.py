@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.array import Array, raw, refuse_conversion
-from bpgpu.autodiff.dtypes import real_dtypes
+from bpgpu.autodiff.dtypes import is_floating, real_dtypes
 from bpgpu.autodiff.rule import (
     SCALARS,
     Elementwise,
@@ -305,23 +305,42 @@ def composed(
 
 
 def unruled(f: Callable[..., Any], path: str, why: str) -> Callable[..., Any]:
-    """A function without a derivative: the value flows on, only a gradient that comes back
-    raises."""
+    """A function without a derivative: the value flows on, only a gradient that comes back raises."""
     plain = constant(f)
-
-    def forward(xp: Any, *operands: Any, **settings: Any) -> Any:
-        y = wrapped(f(*[unwrapped(x) for x in operands], **settings))
-        if not any(type(x) is Array for x in operands):
-            y = unwrapped(y)
-        return y, *[undefined(path, why) for _ in operands]
-
-    rule = Rule(forward, arrays=None, conjugate=False)
-    rule.name = path
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not on_tape(args):
-            return plain(*args, **kwargs)
-        return apply(rule, args, (), {k: setting(v) for k, v in kwargs.items()})
+        y = plain(*args, **kwargs)
+        operands = traced_in([args, kwargs])
+        several = isinstance(y, (tuple, list))
+        if not operands or not any(is_floating(v) for v in (y if several else (y,))):
+            return y
+        if isinstance(y, list):
+            return list(apply(_cut(path, why, tuple(y)), operands))
+        return apply(_cut(path, why, y), operands)
 
     return call
+
+
+def _cut(path: str, why: str, y: Any) -> Rule:
+    """A rule whose value is known, and whose pulls raise; of every trace among its operands."""
+
+    def forward(xp: Any, *values: Any) -> Any:
+        outer, nested = traced_in(values), any(type(v) is Array for v in values)
+        result = apply(rule, outer) if outer else (y if nested else unwrapped(y))
+        return result, *[undefined(path, why) for _ in values]
+
+    rule = Rule(forward, arrays=None, conjugate=False)
+    rule.name = path
+    return rule
+
+
+def traced_in(args: Any) -> list[Array]:
+    """The arrays on tapes among arguments, in lists and dicts too."""
+    if type(args) is Array:
+        return [args] if args.tape is not None else []
+    if isinstance(args, dict):
+        args = args.values()
+    elif not isinstance(args, (list, tuple)):
+        return []
+    return [x for part in args for x in traced_in(part)]

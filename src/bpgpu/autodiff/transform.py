@@ -14,14 +14,25 @@ from bpgpu.autodiff.lift import (
     Call,
     Inputs,
     check_devices,
+    check_function,
     find_namespace,
     is_input,
     lift_constants,
     lower,
 )
+from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.autodiff.rule import library_name
 from bpgpu.autodiff.state import all_or_nothing
 from bpgpu.autodiff.tape import Tape, add_to, backward, here
-from bpgpu.errors import DtypeError, NotDifferentiableError, ShapeError, TreeError
+from bpgpu.backend.libraries import namespace_of as plain_namespace
+from bpgpu.errors import (
+    ArgumentError,
+    DtypeError,
+    LibraryError,
+    NotDifferentiableError,
+    ShapeError,
+    TreeError,
+)
 
 Argnums = int | tuple[int, ...]
 
@@ -61,17 +72,19 @@ def value_and_grad(
 def _value_and_grad(
     name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool
 ) -> Callable[..., Any]:
+    check_function(name, f)
+
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
         ready()
         call = Call(name, f)
-        positions = _positions(call, argnums, len(args))
-        namespace = find_namespace([args[p] for p in positions], args)
+        chosen = positions(call, argnums, len(args))
+        namespace = find_namespace([args[p] for p in chosen], args)
         tape = Tape(namespace)
         with all_or_nothing():
             try:
                 inputs = Inputs(tape, call)
-                lifted = _lift(call, inputs, positions, args)
+                lifted = _lift(call, inputs, chosen, args)
                 if kwargs:
                     kwargs = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}
                 out = f(*lifted, **kwargs)
@@ -96,7 +109,7 @@ def _value_and_grad(
         own = namespace.backend.own
         grads = lower(tape, grads) if tape.nested else own(grads, inputs.leaves)
         stream = zip(inputs.leaves, grads, strict=True)
-        gradient = tuple(_gradient(tape, args[p], stream) for p in positions)
+        gradient = tuple(_gradient(tape, args[p], stream) for p in chosen)
         return value, gradient if isinstance(argnums, tuple) else gradient[0]
 
     return run
@@ -200,34 +213,56 @@ class Pullback:
         found: list[Any] = []
 
         def one(y: Any, ct: Any) -> None:
-            if ct is not None and not trees.is_array(ct):
-                ct = self.namespace.xp.asarray(ct, dtype=y.dtype)
-            if ct is not None and ct.shape != y.shape:
-                raise ShapeError(
-                    f"{self.call.name}: a cotangent has shape {ct.shape}, its output has shape "
-                    f"{y.shape}; they must be "
-                    "equal"
-                )
-            found.append(ct)
+            found.append(None if ct is None else self._cotangent(y, ct))
 
         trees.map(one, self.out, cotangent, leaf=is_input)
         return found
+
+    def _cotangent(self, y: Any, ct: Any) -> Any:
+        """One cotangent, in the dtype of its output."""
+        name, xp = self.call.name, self.namespace.xp
+        if not trees.is_array(ct):
+            return xp.asarray(ct, dtype=y.dtype)
+        if ct.shape != y.shape:
+            raise ShapeError(
+                f"{name}: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be equal"
+            )
+        if plain_namespace(raw(ct)) is not xp:
+            raise LibraryError(
+                f"{name}: a cotangent is an array of {library_name(plain_namespace(raw(ct)))}, its output is of "
+                f"{library_name(xp)}. Convert it first, for example with bpgpu.to_numpy(ct)"
+            )
+        if kind(ct.dtype) == "complex" and kind(y.dtype) != "complex":
+            raise DtypeError(
+                f"{name}: a cotangent has dtype {ct.dtype}, its output is real ({y.dtype}). Take xp.real(ct)"
+            )
+        return ct if ct.dtype == y.dtype else array_namespace(ct).astype(ct, y.dtype)
 
 
 # ---- the steps in common
 
 
-def _positions(call: Call, argnums: Argnums, count: int) -> tuple[int, ...]:
+def positions(call: Call, argnums: Argnums, count: int) -> tuple[int, ...]:
     """`argnums` as a tuple of positions, counted from 0."""
-    given = argnums if isinstance(argnums, tuple) else (argnums,)
-    for n in given:
+    found: list[int] = []
+    for n in argnums if isinstance(argnums, tuple) else (argnums,):
+        if type(n) is not int:
+            raise ArgumentError(
+                f"{call.name}: argnums must be the position of an argument or a tuple of positions, got {argnums!r}"
+            )
         if not -count <= n < count:
-            raise ValueError(
-                f"{call.name}: argnums names argument {n}, but the call has {count} positional "
-                "arguments; pass it by "
+            raise ArgumentError(
+                f"{call.name}: argnums names argument {n}, but the call has {count} positional arguments; pass it by "
                 "position, not by keyword"
             )
-    return tuple(n % count for n in given)
+        if n % count in found:
+            raise ArgumentError(
+                f"{call.name}: argnums names argument {n % count} twice, got {argnums}; name each argument once"
+            )
+        found.append(n % count)
+    if not found:
+        raise ArgumentError(f"{call.name}: argnums is empty; name at least one argument")
+    return tuple(found)
 
 
 def _lift(call: Call, inputs: Inputs, positions: Any, args: tuple[Any, ...]) -> list[Any]:
@@ -237,9 +272,9 @@ def _lift(call: Call, inputs: Inputs, positions: Any, args: tuple[Any, ...]) -> 
     for p in positions:
         lifted[p] = inputs.lift(p, args[p])
     if not inputs.leaves:
+        where = call.where(positions[0]) if positions else call.name
         raise DtypeError(
-            f"{call.where(positions[0]) if positions else call.name}: there is no array in it "
-            "to differentiate"
+            f"{where}: there is no array in it to differentiate; pass an array, a float, or a tree of them"
         )
     namespace = inputs.tape.namespace
     for p, arg in enumerate(args):
@@ -261,23 +296,30 @@ def _split(call: Call, out: Any) -> tuple[Any, Any]:
 
 def _check_loss(call: Call, loss: Any, tape: Tape) -> None:
     """Raise unless the result is a real scalar on this tape."""
+    if loss is None:
+        raise NotDifferentiableError(
+            f"{call.name}: the function returned None; return the scalar that is to be differentiated"
+        )
+    if trees.container(loss) is not None:
+        raise TreeError(
+            f"{call.name}: the function must return one scalar, got {type(loss).__name__}. Return (value, aux) with "
+            "has_aux=True, or use vjp or jacobian for functions with several outputs"
+        )
     if type(loss) is Array and loss.shape != ():
         raise ShapeError(
-            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it "
-            "(xp.sum, xp.mean), or "
+            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it (xp.sum, xp.mean), or "
             "use vjp or jacobian for functions with several outputs"
         )
     if type(loss) is not Array or loss.tape is not tape:
+        got = f"an array of {loss.dtype}" if type(loss) is Array else type(loss).__name__
         raise NotDifferentiableError(
-            f"{call.name}: the result does not depend on the differentiated arguments, got "
-            f"{type(loss).__name__}. The gradient was cut on the way: by stop_gradient, by a "
-            "comparison or an integer, or "
-            "by a conversion to another library; or another argument was meant (argnums)"
+            f"{call.name}: the result does not depend on the differentiated arguments, got {got}. The gradient was cut "
+            "on the way: by stop_gradient, by a comparison or an integer, or by a conversion to another library; or "
+            "another argument was meant (argnums)"
         )
     if kind(loss.dtype) == "complex":
         raise DtypeError(
-            f"{call.name}: the function must return a real scalar, got dtype {loss.dtype}. Take "
-            "xp.real(z) or "
+            f"{call.name}: the function must return a real scalar, got dtype {loss.dtype}. Take xp.real(z) or "
             "xp.abs(z), or use vjp"
         )
 
