@@ -13,7 +13,7 @@ from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import Call, find_namespace, is_input, lift_constants
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.autodiff.transform import Argnums, Pullback, grad, positions, like_gradient
+from bpgpu.autodiff.transform import Argnums, Pullback, grad, like_gradient, positions
 from bpgpu.errors import ShapeError
 
 
