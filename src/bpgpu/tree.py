@@ -57,22 +57,24 @@ def register(
     _kinds.clear()
 
 
-def container(tree: Any) -> Container | None:
-    """How to take `tree` apart, or `None` if it is a leaf or part of the structure."""
-    cls = type(tree)
+def kind_of(x: Any) -> Container | bool:
+    """What `x` is: a container, an array (`True`), or part of the structure (`False`)."""
+    cls = type(x)
     kind = _kinds.get(cls)
     if kind is None:
-        kind = _kinds[cls] = _find(cls, tree)
+        kind = _kinds[cls] = _find(cls, x)
+    return kind
+
+
+def container(tree: Any) -> Container | None:
+    """How to take `tree` apart, or `None` if it is a leaf or part of the structure."""
+    kind = kind_of(tree)
     return None if kind is True or kind is False else kind
 
 
 def is_array(x: Any) -> bool:
     """True for anything that looks like an array: it has a shape and a dtype."""
-    cls = type(x)
-    kind = _kinds.get(cls)
-    if kind is None:
-        kind = _kinds[cls] = _find(cls, x)
-    return kind is True
+    return kind_of(x) is True
 
 
 def _find(cls: type, example: Any) -> Container | bool:

@@ -104,9 +104,11 @@ class Inputs:
             raise refused.error(f"{self.call.where(position, path)}{refused}") from None
 
     def _lift(self, tree: Any, seen: set[Any]) -> Any:
-        how = trees.container(tree)
-        if how is None:
-            return self._lift_leaf(tree, seen) if is_input(tree) else tree
+        how = trees.kind_of(tree)
+        if how is True:
+            return self._lift_leaf(tree, seen)
+        if how is False:
+            return self._lift_leaf(tree, seen) if is_number(tree) else tree
         new = how.rebuild(tree, [self._lift(v, seen) for v in how.values(tree)])
         if how.finish is not None:
             self.twins.append((how.finish, tree, new))
@@ -120,10 +122,10 @@ class Inputs:
 
     def _lift_leaf(self, leaf: Any, seen: set[Any]) -> Array:
         tape = self.tape
-        identity = tape.namespace.backend.identity
         if is_number(leaf):
             leaf = tape.namespace.xp.asarray(leaf)
-        elif identity(leaf) in seen:
+        identity = tape.namespace.backend.identity(leaf)
+        if identity in seen:
             raise _Refused(
                 TreeError,
                 ": the same array stands at another place of the tree too, so that its "
@@ -138,7 +140,7 @@ class Inputs:
                 "(argnums)",
             )
         check_same(leaf, tape.namespace)
-        seen.add(identity(leaf))
+        seen.add(identity)
         if tape.nested:
             leaf = fresh(leaf) if type(leaf) is Array else Array(leaf)
         elif type(leaf) is Array:  # made by the traced namespace, but outside of any gradient

@@ -17,6 +17,7 @@ from bpgpu.autodiff.lift import (
     check_function,
     find_namespace,
     is_input,
+    is_number,
     lift_constants,
     lower,
 )
@@ -333,12 +334,16 @@ def seed(tape: Tape, loss: Any) -> Any:
 
 def _gradient(tape: Tape, tree: Any, stream: Any) -> Any:
     """The next gradients of the stream in the structure of an argument, and `None` beside them."""
-    how = trees.container(tree)
-    if how is None:
-        if not is_input(tree):
-            return None
+    how = trees.kind_of(tree)
+    if how is False and not is_number(tree):
+        return None
+    if how is True or how is False:
         leaf, g = next(stream)
-        return anchored(leaf, _zeros(tape, leaf) if g is None else g)
+        return (
+            anchored(leaf, _zeros(tape, leaf) if g is None else g)
+            if tape.nested or g is None
+            else g
+        )
     if how.gradient is not None:
         return how.gradient(tree, [next(stream)[1] for _ in how.values(tree)])
     return how.rebuild(tree, [_gradient(tape, v, stream) for v in how.values(tree)])

@@ -157,20 +157,17 @@ class StridedBackend(Backend):
             if hasattr(x, "__iadd__"):  # NumPy's scalars never change
                 owner = _owner(x)
                 if id(owner) in seen or (owner is not x and not _is_writeable(x)):
-                    owner = x.copy()
-                    out.append(owner)
-                else:
-                    out.append(x)
+                    owner = x = x.copy()
                 seen.add(id(owner))
-            else:
-                out.append(x)
+            out.append(x)
         return out
 
 
 def _owner(x: Any) -> Any:
     """The array whose memory `x` looks at: itself unless it is a view."""
-    while (base := getattr(x, "base", None)) is not None:
-        x = base
+    base = getattr(x, "base", None)
+    while base is not None:
+        x, base = base, getattr(base, "base", None)
     return x
 
 
