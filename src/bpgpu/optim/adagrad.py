@@ -7,7 +7,8 @@ from typing import Any
 
 from bpgpu.optim.arrays import Array, scalar
 from bpgpu.optim.checks import Options
-from bpgpu.optim.optimizer import Group, Optimizer, State
+from bpgpu.optim.groups import Group, State
+from bpgpu.optim.optimizer import Optimizer
 
 
 class Adagrad(Optimizer):

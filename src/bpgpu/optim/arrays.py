@@ -76,7 +76,8 @@ def fitted(like: Array, value: Any) -> Array:
         return new if device_of(new) == device else backend_of(xp).to_device(new, device)
     if hasattr(value, "dtype"):
         value = host.to_numpy(value)
-    return xp.asarray(value, dtype=like.dtype, device=device_of(like), copy=True)
+    made = xp.asarray(value, device=device_of(like))
+    return xp.astype(made, like.dtype, copy=True)
 
 
 def working_dtype(xp: Any, p: Array) -> Any:

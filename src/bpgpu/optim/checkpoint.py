@@ -11,7 +11,8 @@ from bpgpu.optim.checks import TORCH_ONLY
 from bpgpu.optim.parameters import some
 
 if TYPE_CHECKING:
-    from bpgpu.optim.optimizer import Optimizer, State
+    from bpgpu.optim.groups import State
+    from bpgpu.optim.optimizer import Optimizer
 
 _INTERNAL = ("params", "param_names")
 
@@ -125,6 +126,7 @@ def _state(
 ) -> State:
     """The saved state of one parameter, in the arrays that a new state would have."""
     fresh = opt.fresh(p, h)
+    given = opt.completed({k: v for k, v in given.items() if v is not None}, fresh)
     missing, unexpected = [k for k in fresh if k not in given], [k for k in given if k not in fresh]
     if missing or unexpected:
         raise ValueError(

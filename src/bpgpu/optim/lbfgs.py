@@ -11,8 +11,9 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.optim.arrays import Array, from_pairs, store, working
 from bpgpu.optim.checks import Options
 from bpgpu.optim.curvature import Memory
+from bpgpu.optim.groups import Group, State
 from bpgpu.optim.line_search import Point, divided, strong_wolfe
-from bpgpu.optim.optimizer import Group, Optimizer, State
+from bpgpu.optim.optimizer import Optimizer
 
 Closure = Callable[[], tuple[Any, Any]]
 

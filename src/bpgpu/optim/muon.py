@@ -9,7 +9,8 @@ from typing import Any
 from bpgpu.errors import ShapeError
 from bpgpu.optim.arrays import Array, norm
 from bpgpu.optim.checks import Options
-from bpgpu.optim.optimizer import Group, Optimizer, State
+from bpgpu.optim.groups import Group, State
+from bpgpu.optim.optimizer import Optimizer
 
 
 class Muon(Optimizer):
@@ -83,12 +84,13 @@ class Muon(Optimizer):
             ns_steps=ns_steps,
             adjust_lr_fn=adjust_lr_fn,
         )
-        for path, p in self._known.items():
-            if len(p.shape) != 2:
-                raise ShapeError(
-                    f"Muon: parameter '{path}' has shape {tuple(p.shape)}, and Muon trains matrices only; give it to "
-                    "another optimizer, such as AdamW"
-                )
+
+    def check_array(self, path: str, p: Array) -> None:
+        if len(p.shape) != 2:
+            raise ShapeError(
+                f"Muon: parameter '{path}' has shape {tuple(p.shape)}, and Muon trains matrices only; give it to "
+                "another optimizer, such as AdamW"
+            )
 
     def check_options(self, check: Options) -> None:
         check("momentum", low=0)

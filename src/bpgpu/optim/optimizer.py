@@ -8,14 +8,13 @@ it was given.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ShapeError, TraceError
 from bpgpu.optim import checkpoint
 from bpgpu.optim.arrays import (
@@ -24,32 +23,18 @@ from bpgpu.optim.arrays import (
     copied,
     from_pairs,
     scalar,
-    store,
     working,
 )
-from bpgpu.optim.checks import Options, refuse_torch_only
+from bpgpu.optim.checks import refuse_torch_only
 from bpgpu.optim.gradients import match
+from bpgpu.optim.groups import Group, Groups, State
 from bpgpu.optim.packs import Packs, place_of
-from bpgpu.optim.parameters import (
-    Parameters,
-    by_pattern,
-    check_parameter,
-    check_parameters,
-    is_group_list,
-    is_module,
-    plain,
-    replaced,
-)
-
-State = dict[str, Array]
-"""The state of one parameter: arrays by name, under torch's names."""
-Group = dict[str, Any]
-"""The options of one group, its arrays ("params") and their paths ("param_names")."""
+from bpgpu.optim.parameters import Parameters, check_parameter, is_module, plain, replaced
 
 _MISSING: Any = object()
 
 
-class Optimizer(ABC):
+class Optimizer(Groups):
     """Base of all optimizers.
 
     *Parameters*
@@ -66,8 +51,6 @@ class Optimizer(ABC):
 
     elementwise: ClassVar[bool] = True
     """False if the update of an entry depends on others: parameters are not put together into one vector then."""
-    takes_complex: ClassVar[bool] = True
-    """False if the update has no meaning for complex numbers; else they are updated as pairs of real ones."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         refuse_torch_only(cls.__name__, options)
@@ -76,50 +59,12 @@ class Optimizer(ABC):
     def __init__(
         self, params: Any, groups: Iterable[dict[str, Any]] | None, **defaults: Any
     ) -> None:
-        self._who = who = type(self).__name__
-        self.defaults: dict[str, Any] = defaults
-        self._check(defaults)
-        grouped = is_group_list(params)
-        if grouped and groups is not None:
-            raise ValueError(
-                f"{who}: groups were given twice, as a list of dicts and as groups=; choose one form"
-            )
-        if grouped:
-            params = list(params)
-            for g in params:
-                if isinstance(g["params"], str):
-                    raise TypeError(
-                        f"{who}: the pattern {g['params']!r} needs something to look in; write "
-                        f"{who}(model, groups=[{{'params': {g['params']!r}, ...}}])"
-                    )
-        self._parameters = Parameters(who, [g["params"] for g in params] if grouped else params)
-        arrays = self._parameters.read()
-        check_parameters(who, arrays, takes_complex=self.takes_complex)
-        if grouped:
-            options = list(params)
-            members = [_inside(arrays, i) for i in range(len(options))]
-        elif groups is not None:
-            options = list(groups)
-            members = by_pattern(who, [_pattern(who, g) for g in options], arrays)
-            options = [*options, {}] if members[-1] else options
-        else:
-            options, members = [{}], [list(arrays)]
-        self.param_groups: list[Group] = [
-            self._group(given, names, arrays)
-            for given, names in zip(options, members, strict=False)
-        ]
-        self._grouped = grouped
-        self.group_of = self._numbers()
-        """The number of the group of each parameter."""
+        super().__init__(params, groups, defaults)
         self._packs = Packs()
         self._known: dict[str, Array] = {}  # the arrays as of the last step
         self._adopted()
 
     # ---- what an optimizer defines
-
-    @abstractmethod
-    def check_options(self, check: Options) -> None:
-        """Raise for options out of range; `check("lr", low=0)`."""
 
     @abstractmethod
     def new_state(self, xp: Any, p: Array, h: Group) -> State:
@@ -131,6 +76,10 @@ class Optimizer(ABC):
 
         `p` and the arrays of `s` may be changed in place (`p -= ...`), `g` may not.
         """
+
+    def completed(self, given: State, fresh: State) -> State:
+        """A saved state with what it may lack, by the example of a new one."""
+        return given
 
     # ---- stepping
 
@@ -172,11 +121,11 @@ class Optimizer(ABC):
         them there, since a compiled function would not see a change of `opt.lr`.
         """
         arrays = Parameters(self._who, plain(params)).read()
-        check_parameters(self._who, arrays, takes_complex=self.takes_complex)
+        self._check_arrays(arrays)
         widest = max(arrays.values(), key=lambda p: "64" in str(p.dtype) or "128" in str(p.dtype))
         xp = array_namespace(widest)
         like = working(xp, widest, widest)
-        groups = self._groups_of(arrays)
+        groups = self._numbers_of(arrays)
         return {
             "lr": [scalar(xp, like, h["lr"]) for h in self.param_groups],
             "state": {
@@ -193,7 +142,7 @@ class Optimizer(ABC):
         places = Parameters(self._who, plain(params))
         arrays = places.read()
         found = self._match("update", grads, arrays)
-        groups = self._groups_of(arrays)
+        groups = self._numbers_of(arrays)
         new, states = dict(arrays), dict(state["state"])
         for path, g in found.items():
             i = groups[path]
@@ -260,6 +209,7 @@ class Optimizer(ABC):
             if p is before:
                 continue
             check_parameter(f"{self._who}.step", path, p, takes_complex=self.takes_complex)
+            self.check_array(path, p)
             if path in states and tuple(p.shape) != tuple(before.shape):
                 raise ShapeError(
                     f"{self._who}.step: parameter '{path}' has shape {tuple(p.shape)} now, but its state was made for "
@@ -277,88 +227,6 @@ class Optimizer(ABC):
 
     def _match(self, method: str, grads: Any, arrays: dict[str, Array]) -> dict[str, Array]:
         return match(f"{self._who}.{method}", grads, arrays)
-
-    # ---- groups and options
-
-    def _group(self, given: dict[str, Any], names: list[str], arrays: dict[str, Array]) -> Group:
-        unknown = sorted(set(given) - set(self.defaults) - {"params", "param_names"})
-        refuse_torch_only(self._who, given)
-        if unknown:
-            raise TypeError(
-                f"{self._who}: a group has the options {unknown}, which {self._who} does not know; it knows "
-                f"{sorted(self.defaults)}"
-            )
-        options = {k: given.get(k, v) for k, v in self.defaults.items()}
-        self._check(options)
-        return {"params": [arrays[n] for n in names], "param_names": names, **options}
-
-    def add_param_group(self, group: dict[str, Any]) -> None:
-        """Train more parameters, with options of their own.
-
-        *Parameters* `group`: where the optimizer was made from a list of groups, one more of them. Where it was made
-        from a Module or a tree, a pattern under `"params"`, as in `groups=`, for parameters that it has got since.
-
-        *Raises* what the constructor raises; then nothing has changed.
-        """
-        pattern, before = _pattern(self._who, group), self._parameters
-        if self._grouped:
-            parameters = Parameters(self._who, [*before.tree, pattern])
-            arrays = parameters.read()
-            names = _inside(arrays, len(self.param_groups))
-        else:
-            parameters = before
-            parameters.find()
-            arrays = parameters.read()
-            fresh = {n: p for n, p in arrays.items() if n not in self.group_of}
-            (names, _) = by_pattern(self._who, [pattern], fresh)
-        check_parameters(self._who, arrays, takes_complex=self.takes_complex)
-        made = self._group(group, names, arrays)
-        self._parameters = parameters
-        self.param_groups.append(made)
-        self.group_of = self._numbers()
-        self._adopted()
-
-    def _numbers(self) -> dict[str, int]:
-        return {n: i for i, h in enumerate(self.param_groups) for n in h["param_names"]}
-
-    def _groups_of(self, arrays: dict[str, Array]) -> dict[str, int]:
-        """The group of each path. With a single group, any tree is welcome."""
-        if len(self.param_groups) == 1:
-            return dict.fromkeys(arrays, 0)
-        for path in arrays:
-            if path not in self.group_of:
-                raise ValueError(
-                    f"{self._who}: '{path}' belongs to no group; with several groups, pass the tree that the optimizer "
-                    "was made for"
-                )
-        return self.group_of
-
-    def _check(self, options: dict[str, Any]) -> None:
-        check = Options(self._who, options)
-        check("lr", low=0)
-        self.check_options(check)
-
-    @property
-    def lr(self) -> Any:
-        """The learning rate: one number where all groups agree, else a list. It can be set in both forms."""
-        rates = [h["lr"] for h in self.param_groups]
-        if any(hasattr(r, "dtype") for r in rates):
-            return rates[0] if len(rates) == 1 else rates
-        return rates[0] if all(r == rates[0] for r in rates) else rates
-
-    @lr.setter
-    def lr(self, value: Any) -> None:
-        rates = (
-            list(value) if isinstance(value, (list, tuple)) else [value] * len(self.param_groups)
-        )
-        if len(rates) != len(self.param_groups):
-            raise ValueError(
-                f"{self._who}: expected one learning rate, or {len(self.param_groups)} (one a group), got {len(rates)}"
-            )
-        for rate in rates:
-            self._check({**self.defaults, "lr": rate})
-        for h, rate in zip(self.param_groups, rates, strict=True):
-            set_option(h, "lr", rate)
 
     # ---- saving and loading
 
@@ -391,28 +259,6 @@ class Optimizer(ABC):
             lines.append(f"Parameter group {i}: {len(h['param_names'])} parameters")
             lines += [f"    {k}: {v}" for k, v in h.items() if k not in ("params", "param_names")]
         return "\n".join([*lines, ")"])
-
-
-def set_option(h: Group, name: str, value: Any) -> None:
-    """Set an option of a group; one that is an array takes the value in place, so that recorded steps see it."""
-    old = h[name]
-    if hasattr(old, "dtype"):
-        value = value if hasattr(value, "dtype") else scalar(namespace_of(old), old, value)
-        value = store(old, value)
-    h[name] = value
-
-
-def _inside(arrays: dict[str, Array], group: int) -> list[str]:
-    """The paths that begin with the number of a group."""
-    return [path for path in arrays if path.partition(".")[0] == str(group)]
-
-
-def _pattern(who: str, group: dict[str, Any]) -> Any:
-    if "params" not in group:
-        raise ValueError(
-            f"{who}: a group needs its parameters, or a pattern of their names, under 'params'; got {sorted(group)}"
-        )
-    return group["params"]
 
 
 def _described(grads: Any) -> str:

@@ -17,7 +17,8 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.optim.arrays import Array, device_of, store, working_dtype, writable
 
 if TYPE_CHECKING:
-    from bpgpu.optim.optimizer import Group, Optimizer, State
+    from bpgpu.optim.groups import Group, State
+    from bpgpu.optim.optimizer import Optimizer
 
 SMALL = 2**14
 """Parameters of up to so many entries are packed,"""

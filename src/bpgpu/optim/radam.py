@@ -8,7 +8,8 @@ from typing import Any
 
 from bpgpu.optim.arrays import Array, bias_correction, scalar
 from bpgpu.optim.checks import Options
-from bpgpu.optim.optimizer import Group, Optimizer, State
+from bpgpu.optim.groups import Group, State
+from bpgpu.optim.optimizer import Optimizer
 
 
 class RAdam(Optimizer):

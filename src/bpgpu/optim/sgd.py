@@ -7,7 +7,8 @@ from typing import Any
 
 from bpgpu.optim.arrays import Array, scalar
 from bpgpu.optim.checks import Options
-from bpgpu.optim.optimizer import Group, Optimizer, State
+from bpgpu.optim.groups import Group, State
+from bpgpu.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -75,6 +76,12 @@ class SGD(Optimizer):
         if h["momentum"] == 0:
             return {}
         return {"step": scalar(xp, p, 0), "momentum_buffer": xp.zeros_like(p)}
+
+    def completed(self, given: State, fresh: State) -> State:
+        """Torch keeps no step, and no buffer before the first one: with a buffer, at least one step was made."""
+        if "step" in fresh and "momentum_buffer" in given:
+            return {"step": fresh["step"] + 1, **given}
+        return given
 
     def update_one(self, xp: Any, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
         mu, dampening = h["momentum"], h["dampening"]

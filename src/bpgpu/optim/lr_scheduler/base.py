@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.optim.optimizer import Optimizer, set_option
+from bpgpu.optim.groups import set_option
+from bpgpu.optim.optimizer import Optimizer
 
 
 class LRScheduler:

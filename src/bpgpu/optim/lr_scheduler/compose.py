@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from bpgpu.optim.groups import set_option
 from bpgpu.optim.lr_scheduler.base import LRScheduler, need
 from bpgpu.optim.lr_scheduler.plateau import ReduceLROnPlateau
-from bpgpu.optim.optimizer import Optimizer, set_option
+from bpgpu.optim.optimizer import Optimizer
 
 
 class SequentialLR(LRScheduler):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
+from bpgpu.optim.groups import set_option
 from bpgpu.optim.lr_scheduler.base import (
     LRScheduler,
     checked_optimizer,
@@ -13,7 +14,7 @@ from bpgpu.optim.lr_scheduler.base import (
     need,
     one_per_group,
 )
-from bpgpu.optim.optimizer import Optimizer, set_option
+from bpgpu.optim.optimizer import Optimizer
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):

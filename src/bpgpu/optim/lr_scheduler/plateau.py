@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from bpgpu.optim.groups import set_option
 from bpgpu.optim.lr_scheduler.base import LRScheduler, checked_optimizer, need, one_per_group
-from bpgpu.optim.optimizer import Optimizer, set_option
+from bpgpu.optim.optimizer import Optimizer
 
 
 class ReduceLROnPlateau(LRScheduler):
