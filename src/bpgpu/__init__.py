@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from bpgpu import errors
+from bpgpu.autodiff import methods as _methods
+from bpgpu.autodiff import numpy_protocol as _numpy_protocol
 from bpgpu.autodiff import operators as _operators
 from bpgpu.autodiff import torch_protocol as _torch_protocol
 from bpgpu.autodiff.check import check_grads
@@ -19,6 +21,7 @@ from bpgpu.device import Device, device, devices, show_config, to_device, to_num
 
 if TYPE_CHECKING:
     from bpgpu import functional, nn, optim, random, testing, tree
+    from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
 
 __version__ = "0.1.0"
@@ -27,6 +30,8 @@ __all__ = [
     "array_namespace",
     "check_grads",
     "checkpoint",
+    "clip_grad_norm",
+    "clip_grad_value",
     "custom_vjp",
     "device",
     "devices",
@@ -52,7 +57,11 @@ __all__ = [
 ]
 
 _FOLDERS = ("functional", "nn", "optim", "random", "testing", "tree")
-_ELSEWHERE = {"seed": "bpgpu.random"}
+_ELSEWHERE = {
+    "clip_grad_norm": "bpgpu.optim",
+    "clip_grad_value": "bpgpu.optim",
+    "seed": "bpgpu.random",
+}
 
 
 def __getattr__(name: str) -> Any:
