@@ -59,6 +59,15 @@ from bpgpu.functional.rectifiers import (
     threshold,
 )
 from bpgpu.functional.recurrent import gru, lstm, rnn
+from bpgpu.functional.regression import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+)
 from bpgpu.functional.softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
 from bpgpu.functional.special import erf
 from bpgpu.functional.windows import fold, unfold
@@ -85,6 +94,7 @@ __all__ = [
     "erf",
     "feature_alpha_dropout",
     "fold",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -94,7 +104,10 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "huber_loss",
     "instance_norm",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -104,9 +117,11 @@ __all__ = [
     "logsumexp",
     "lstm",
     "mish",
+    "mse_loss",
     "nll_loss",
     "normalize",
     "one_hot",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
@@ -117,6 +132,7 @@ __all__ = [
     "selu",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "softmin",
     "softplus",

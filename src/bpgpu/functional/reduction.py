@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import Rule, rule
 from bpgpu.autodiff.rules.manipulation import broadcast_shape
 from bpgpu.backend.sums import total
 from bpgpu.errors import ShapeError
+from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -45,26 +47,41 @@ def reduced(loss: Array, reduction: str) -> Array:
 
 
 def pairwise(function: Callable[..., Any]) -> Rule:
-    """Make a rule of a loss from its terms: `function(xp, x, t, *settings) -> (y, dy_dx, dy_dt)`.
+    """Make a rule of a loss from its terms: `function(xp, x, t, *settings) -> (y, pull_x, pull_t)`.
 
-    `x` and `t` have one shape; the derivatives are functions, called when they are needed. The rule
-    takes the reduction first, `loss(x, t, reduction, *settings)`: the gradient of a sum or a mean is
-    one number, which multiplies the derivative without an array of its own.
+    `x` and `t` have one shape. The rule takes the reduction first, `loss(x, t, reduction,
+    *settings)`. The gradient of a sum or a mean is one number, and the pulls get it as that: they
+    multiply it with the derivative, which broadcasts, so that no array of equal numbers is made.
     """
 
     @functools.wraps(function)
     def run(xp: Any, x: Any, t: Any, reduction: str, *settings: Any) -> Any:
-        y, dx, dt = function(xp, x, t, *settings)
+        y, pull_x, pull_t = function(xp, x, t, *settings)
         if reduction == "none":
-            return y, lambda g: g * dx(), lambda g: g * dt()
+            return y, pull_x, pull_t
         n = divisor(y, reduction)
-        return total(xp, y, n), lambda g: (g / n) * dx(), lambda g: (g / n) * dt()
+        return total(xp, y, n), lambda g: pull_x(g / n), lambda g: pull_t(g / n)
 
     return rule(arrays=2)(run)
 
 
-def same_shape(function: str, input: Array, target: Array) -> tuple[Array, Array]:
-    """Input and target in one shape: with a warning where they must be broadcast to it, as in torch.
+def as_floating(function: str, like: Array, target: Array) -> Array:
+    """The target in the dtype of the input if it is of integers, else as it is.
+
+    *Raises* `DtypeError` unless both are real numbers, the input floating.
+    """
+    if kind(arguments.dtype_of(function, "input", like)) != "real":
+        arguments.real(function, input=like)
+    if kind(arguments.dtype_of(function, "target", target)) == "real":
+        return target
+    arguments.numbers(function, target=target)
+    return array_namespace(target).astype(target, like.dtype)
+
+
+def same_shape(
+    function: str, input: Array, target: Array, *, warn: bool = True
+) -> tuple[Array, Array]:
+    """Input and target in one shape, broadcast where they differ; with a warning where torch has one.
 
     *Raises* `ShapeError` if they do not broadcast.
     """
@@ -77,11 +94,13 @@ def same_shape(function: str, input: Array, target: Array) -> tuple[Array, Array
             f"{function}: expected input and target of one shape, got {tuple(input.shape)} and "
             f"{tuple(target.shape)}"
         ) from None
-    warnings.warn(
-        f"{function}: the input has shape {tuple(input.shape)}, the target {tuple(target.shape)}: "
-        f"they are broadcast to {shape}, which is probably not what you want; reshape one of them",
-        stacklevel=3,
-    )
+    if warn:
+        warnings.warn(
+            f"{function}: the input has shape {tuple(input.shape)}, the target "
+            f"{tuple(target.shape)}: they are broadcast to {shape}, which is probably not what you "
+            "want; reshape one of them",
+            stacklevel=3,
+        )
     xp = array_namespace(input, target)
     return xp.broadcast_to(input, shape), xp.broadcast_to(target, shape)
 
