@@ -10,7 +10,6 @@ from typing import Any
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array
-from bpgpu.autodiff.namespace import Namespace, array_namespace, traced_namespace
 from bpgpu.autodiff.rules import COMPOSED, INSPECT, PLAIN, RULES, UNDEFINED
 from bpgpu.backend import compiling
 
@@ -26,9 +25,10 @@ def ready() -> None:
     """Fill all tables for torch's tensors if its compiler is reading; else nothing."""
     if not compiling.is_reading():
         return
+    from bpgpu.autodiff.namespace import traced_namespace
+
     compiling.teach_matmul()
     for x in compiling.examples():
-        array_namespace(x)
         namespace = traced_namespace(x)
         namespace.types.add(type(x))  # as is done for each array that enters
         structures: tuple[Any, ...] = (x, Array(x), {}, [], (), None, True, 1, 1.0, 1j, "")
@@ -37,7 +37,7 @@ def ready() -> None:
         _complete(namespace)
 
 
-def _complete(namespace: Namespace) -> None:
+def _complete(namespace: Any) -> None:
     """Make all functions of the standard in a namespace."""
     for path in (*RULES, *COMPOSED, *PLAIN, *INSPECT, *UNDEFINED, *VALUES):
         extension, _, name = path.rpartition(".")

@@ -31,7 +31,7 @@ def examples() -> list[Any]:
     import torch
 
     x = torch.zeros(())
-    scalars = [np.dtype(name).type(0) for name in ("f4", "f8", "c8", "c16", "i8", "?")]
+    scalars = [np.dtype(code).type(0) for code in np.typecodes["AllInteger"] + "efdFD?"]
     return [x, torch.nn.Parameter(x), np.zeros(1), *scalars]
 
 

@@ -205,7 +205,7 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
     *Raises* `ShapeError` if there is none.
     """
-    n = max(map(len, shapes), default=0)
+    n = max([0, *[len(shape) for shape in shapes]])
     padded = [(1,) * (n - len(s)) + tuple(s) for s in shapes]
     out = []
     for sizes in zip(*padded, strict=True):
