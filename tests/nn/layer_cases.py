@@ -1,0 +1,82 @@
+"""The layers that are compared with torch's, with their arguments and inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nn.against_torch import Case, case
+
+R = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return R.normal(size=shape)
+
+
+def integers(high: int, *shape: int) -> np.ndarray:
+    return R.integers(0, high, size=shape)
+
+
+X = normal(4, 6)
+IMAGE = normal(2, 4, 5, 6)
+
+DENSE = [
+    case("Linear", 6, 3, on=X),
+    case("Linear", 6, 3, bias=False, on=normal(2, 3, 6)),
+    case("Linear", 6, 1, on=normal(6)),
+    case("Linear", 6, 3, on=normal(0, 6)),
+    case("Linear", 6, 3, on=X.T.copy().T),
+    case("Bilinear", 3, 2, 4, on=(normal(5, 3), normal(5, 2))),
+    case("Bilinear", 3, 2, 4, False, on=(normal(2, 5, 3), normal(2, 5, 2))),
+    case("Identity", 1, some=2, on=X),
+    case("Flatten", on=IMAGE),
+    case("Flatten", 0, on=IMAGE),
+    case("Flatten", 0, on=np.asarray(2.0)),
+    case("Flatten", 1, 2, on=IMAGE),
+    case("Flatten", on=normal(0, 2, 3)),
+    case("Unflatten", 1, (2, 3), on=X),
+    case("Unflatten", -1, (3, -1), on=X),
+    case("Unflatten", 1, (2, 3), on=normal(0, 6)),
+]
+
+EMBEDDING = [
+    case("Embedding", 5, 3, on=integers(5, 2, 4)),
+    case("Embedding", 5, 3, padding_idx=-2, on=np.asarray([3, 1, 3])),
+    case("Embedding", 5, 3, 0, on=np.asarray(0)),
+    case("Embedding", 5, 3, max_norm=1.0, on=np.asarray([4, 1, 4, 0])),
+    case("Embedding", 5, 3, None, 0.5, 1.0, on=np.asarray([[4, 1], [4, 0]])),
+    case("Embedding", 5, 3, scale_grad_by_freq=True, on=np.asarray([4, 1, 4, 0])),
+    case("Embedding", 5, 3, on=np.zeros((0, 2), dtype=np.int64)),
+]
+
+PLAIN = """
+    CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6 SELU Sigmoid
+    SiLU Softplus Softshrink Softsign Tanh Tanhshrink
+""".split()  # noqa: SIM905 - read more easily
+
+ACTIVATIONS = [
+    *(case(name, on=X) for name in PLAIN),
+    *(
+        case(name, inplace=True, on=X.copy())
+        for name in ("Hardsigmoid", "Hardswish", "LeakyReLU", "Mish", "ReLU6", "SELU", "SiLU")
+    ),
+    case("ReLU", True, on=normal(0, 3)),
+    case("ReLU", on=np.asarray([0.0, -0.0, 1.0, -1.0])),
+    case("CELU", 0.7, on=X),
+    case("ELU", 0.7, True, on=X.copy()),
+    case("GELU", "tanh", on=X),
+    case("GLU", 0, on=X),
+    case("Hardtanh", -0.5, 0.4, True, on=X.copy()),
+    case("Softplus", 2.0, 1.0, on=X),
+    case("Threshold", 0.1, -3.0, on=X),
+    case("PReLU", 4, 0.1, on=IMAGE),
+    case("PReLU", on=np.asarray(-2.0)),
+    case("Softmax", 1, on=X),
+    case("Softmax", -1, on=normal(3)),
+    case("LogSoftmax", 0, on=X),
+    case("Softmin", -1, on=IMAGE),
+    case("Softmax2d", on=IMAGE),
+    case("Softmax2d", on=normal(3, 2, 2)),
+]
+
+CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS]

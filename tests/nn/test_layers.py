@@ -1,0 +1,205 @@
+"""Layers against torch's: outputs, gradients, state, looks, initial weights, bad arguments."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bpgpu as bp
+from bpgpu import nn
+from gradients import numpy_of
+from nn.against_torch import Case, both, compare_layers
+from nn.layer_cases import CASES
+from torch_compare import given
+
+LEFT_OUT = ("self", "size_average", "reduce")
+
+
+@pytest.mark.parametrize("c", CASES, ids=str)
+def test_a_layer_computes_what_torch_computes(xp: Any, c: Case) -> None:
+    compare_layers(xp, c)
+
+
+@pytest.mark.parametrize("c", CASES, ids=str)
+def test_a_layer_looks_as_in_torch(c: Case) -> None:
+    ours, theirs = both(__import__("array_api_compat.numpy").numpy, c)
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize("name", sorted({c.name for c in CASES}))
+def test_a_layer_has_the_arguments_of_torch(name: str) -> None:
+    ours = inspect.signature(getattr(nn, name).__init__).parameters.values()
+    theirs = inspect.signature(getattr(torch.nn, name).__init__).parameters.values()
+    wanted = [(p.name, p.kind, p.default) for p in theirs if p.name not in LEFT_OUT]
+    assert [(p.name, p.kind, p.default) for p in ours if p.name != "self"] == wanted
+
+
+def test_functional_is_at_hand_as_in_torch() -> None:
+    import bpgpu.nn.functional as F  # noqa: N812 - as in torch
+
+    assert F is nn.functional is bp.functional
+
+
+# ---- initial weights
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "bound"),
+    [
+        ("Linear", (50, 40), 50**-0.5),
+        ("Bilinear", (40, 10, 8), 40**-0.5),
+    ],
+)
+def test_weights_are_uniform_up_to_the_bound_of_torch(
+    name: str, args: tuple[Any, ...], bound: float
+) -> None:
+    bp.seed(1)
+    layer = getattr(nn, name)(*args)
+    for w in (layer.weight, layer.bias):
+        assert abs(w).max() < bound
+        assert abs(w).max() > 0.8 * bound
+    assert abs(layer.weight.std() / (bound / 3**0.5) - 1) < 0.05
+    assert layer.weight.dtype == np.float32
+    assert getattr(nn, name)(*args, dtype="float64").weight.dtype == np.float64
+
+
+def test_an_embedding_is_normal_with_a_row_of_zeros_for_padding() -> None:
+    bp.seed(1)
+    w = nn.Embedding(100, 60, padding_idx=-1).weight
+    assert abs(w[:-1].std() - 1) < 0.05
+    assert not w[-1].any()
+
+
+def test_weights_come_from_the_seed() -> None:
+    bp.seed(3)
+    first = nn.Linear(3, 4).weight
+    bp.seed(3)
+    assert (nn.Linear(3, 4).weight == first).all()
+    assert (nn.Linear(3, 4).weight != first).all()
+
+
+# ---- embedding
+
+
+def test_a_pretrained_embedding_is_frozen_unless_asked() -> None:
+    table = np.asarray([[1.0, 2.0], [3.0, 4.0]])
+    layer = nn.Embedding.from_pretrained(table)
+    assert layer.weight is table
+    assert not layer.trainable()
+    assert list(nn.Embedding.from_pretrained(table, freeze=False).trainable()) == ["weight"]
+    assert repr(nn.Embedding.from_pretrained(table, padding_idx=1, max_norm=2.0)) == (
+        "Embedding(2, 2, padding_idx=1, max_norm=2.0)"
+    )
+    with pytest.raises(ValueError, match=r"expected a table \(num_embeddings, embedding_dim\)"):
+        nn.Embedding.from_pretrained(np.ones(3))
+
+
+# ---- dropout
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("Dropout", (4, 5)),
+        ("Dropout1d", (4, 5, 3)),
+        ("Dropout2d", (4, 5, 3, 3)),
+        ("Dropout3d", (4, 5, 2, 2, 2)),
+        ("AlphaDropout", (4, 5)),
+        ("FeatureAlphaDropout", (4, 5, 3)),
+        ("RReLU", (4, 5)),
+    ],
+)
+def test_random_layers_draw_anew_at_each_call_and_the_same_in_every_library(
+    xp: Any, name: str, shape: tuple[int, ...]
+) -> None:
+    def run(xp: Any) -> list[np.ndarray]:
+        bp.seed(5)
+        layer = getattr(nn, name)()
+        x = given(xp, -np.ones(shape))
+        steps = [numpy_of(layer(x)) for _ in range(2)]
+        bp.grad(lambda m, x: bp.array_namespace(x).sum(m(x)), 1)(layer, x)
+        return [*steps, numpy_of(layer(x)), numpy_of(layer.eval()(x))]
+
+    first, second, fourth, at_rest = run(xp)
+    assert (first != second).any()
+    assert (fourth != first).any()
+    assert (fourth != second).any()
+    if name != "RReLU":
+        assert (at_rest == -1).all()
+    import array_api_compat.numpy as plain
+
+    for mine, other in zip((first, second, fourth, at_rest), run(plain), strict=True):
+        assert np.allclose(mine, other, rtol=0, atol=1e-15)
+
+
+def test_the_keys_of_dropout_are_state_that_is_not_saved() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    assert not model.state_dict()
+    assert list(model.buffers()) == ["0.key", "1.key"]
+    assert (model[0].key != model[1].key).any()
+
+
+def test_a_recomputed_dropout_draws_the_same() -> None:
+    x, layer = np.ones((3, 4)), nn.Dropout()
+    before = layer.key.copy()
+    y, pull = bp.vjp(bp.checkpoint(layer), x)
+    (g,) = pull(np.ones_like(x))
+    assert (g == y).all()
+    assert (layer.key == bp.random.advance(before)).all()
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: nn.Linear(2.5, 3), "Linear: expected in_features as an integer, got 2.5"),
+        (lambda: nn.Linear(2, -3), "Linear: expected out_features of at least 0, got -3"),
+        (lambda: nn.Bilinear(0, 1, 1), "Bilinear: expected in1_features of at least 1, got 0"),
+        (lambda: nn.Unflatten("C", (1, 2)), "Unflatten: expected an axis and a tuple of sizes"),
+        (lambda: nn.Embedding(3, 2, 3), r"Embedding: expected padding_idx in \[-3, 3\), got 3"),
+        (lambda: nn.Embedding(3, 2, sparse=True), "Embedding: expected sparse=False"),
+        (lambda: nn.Embedding(3, 2, _weight=np.ones((2, 2))), r"a table of shape \(3, 2\), got"),
+        (lambda: nn.Dropout(1.5), r"Dropout: expected p in \[0, 1\], got 1.5"),
+        (lambda: nn.GELU("exact"), "GELU: expected approximate as 'none' or 'tanh', got 'exact'"),
+        (lambda: nn.CELU(0.0), "CELU: expected alpha other than 0"),
+        (lambda: nn.RReLU(0.5, 0.1), "RReLU: expected lower <= upper, got 0.5 and 0.1"),
+        (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: expected min_val < max_val, got 1.0 and 1.0"),
+        (lambda: nn.Softshrink(-1.0), "Softshrink: expected lambd of at least 0, got -1.0"),
+        (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=text):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "text"),
+    [
+        (nn.Linear(6, 3), (2, 5), r"Linear '0': linear: expected input \(..., 6\), got \(2, 5\)"),
+        (nn.Flatten(1, 0), (2, 5), "Flatten '0': flatten: expected start_dim before end_dim"),
+        (nn.Unflatten(1, (2, 2)), (2, 5), "Unflatten '0': unflatten: expected sizes that multiply"),
+        (
+            nn.Unflatten(1, (0, -1)),
+            (2, 5),
+            "Unflatten '0': unflatten: expected sizes that multiply",
+        ),
+        (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_raise_with_the_layers_path(
+    layer: Any, shape: tuple[int, ...], text: str
+) -> None:
+    with pytest.raises(bp.errors.ShapeError, match=text):
+        nn.Sequential(layer)(np.ones(shape, dtype=np.float32))
+
+
+def test_the_old_names_of_hardtanh_are_told() -> None:
+    with pytest.warns(FutureWarning, match="min_value is called min_val now"):
+        assert nn.Hardtanh(min_value=-2.0).min_val == -2.0
