@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bpgpu.backend.libraries import library_of
+from bpgpu.backend.libraries import library_of, namespace_of
 
 
 def at_hand(x: Any) -> bool:
@@ -24,3 +24,14 @@ def at_hand(x: Any) -> bool:
         jax = sys.modules["jax"]
         return not isinstance(x, jax.core.Tracer) and x.device.platform == "cpu"
     return False
+
+
+def between(x: Any, low: float, high: float) -> bool | None:
+    """True if all numbers of the plain array `x` are in `[low, high]`; NaN is not. `None` if they may
+    not be looked at."""
+    if not at_hand(x):
+        return None
+    if 0 in x.shape:
+        return True
+    xp = namespace_of(x)
+    return bool(xp.min(x) >= low) and bool(xp.max(x) <= high)

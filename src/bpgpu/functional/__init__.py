@@ -16,6 +16,12 @@ from bpgpu.functional.activations import (
     tanhshrink,
 )
 from bpgpu.functional.attention import scaled_dot_product_attention
+from bpgpu.functional.binary import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+)
 from bpgpu.functional.convolution import (
     conv1d,
     conv2d,
@@ -40,6 +46,7 @@ from bpgpu.functional.normalization import (
     batch_norm_with_statistics,
     group_norm,
     instance_norm,
+    instance_norm_with_statistics,
     layer_norm,
     local_response_norm,
     normalize,
@@ -77,6 +84,8 @@ __all__ = [
     "batch_norm",
     "batch_norm_with_statistics",
     "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "celu",
     "conv1d",
     "conv2d",
@@ -106,6 +115,7 @@ __all__ = [
     "hardtanh",
     "huber_loss",
     "instance_norm",
+    "instance_norm_with_statistics",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -118,6 +128,7 @@ __all__ = [
     "lstm",
     "mish",
     "mse_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
@@ -133,6 +144,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",

@@ -24,6 +24,7 @@ from bpgpu.functional.reduction import (
     divisor,
     reduced,
     summed,
+    together,
 )
 from bpgpu.functional.select import keep
 from bpgpu.functional.softmax import _log_softmax, _softmax
@@ -127,14 +128,13 @@ def cross_entropy(
     elif weight is None and labels.all_count and reduction != "none":
         return _of_logits(x, labels.index, divisor(labels.index, reduction))
     else:
-        loss = _of_logits(x, labels.index, None)
-        loss = loss if weight is None else loss * weight[labels.index]
+        loss = _times(_of_logits(x, labels.index, None), weight, labels)
     return _finished(loss, labels, weight, reduction, shape)
 
 
 def _smoothed(logs: Array, loss: Array, weight: Array | None, smoothing: float) -> Array:
     """The part `1 - smoothing` of the loss, and the rest of its mean over all classes."""
-    xp = array_namespace(logs, weight)
+    xp, logs, loss, weight = together(logs, loss, weight)
     uniform = logs if weight is None else logs * _along_classes(xp, weight, logs.ndim)
     share = smoothing / logs.shape[1]
     return (1 - smoothing) * loss - share * xp.sum(uniform, axis=1)
@@ -158,16 +158,15 @@ def _soft(
         )
     axis = min(input.ndim - 1, 1)
     _check_weight(name, weight, input.shape[axis])
-    xp = array_namespace(input, target, weight)
-    q = target
+    xp, x, q, weight = together(input, target, weight)
     if smoothing > 0 and input.shape[axis]:
         q = (1 - smoothing) * q + smoothing / input.shape[axis]
     if weight is not None:
         q = q * _along_classes(xp, weight, input.ndim)
     if 0 in input.shape:
-        loss = xp.sum(input * q, axis=axis)
+        loss = xp.sum(x * q, axis=axis)
         return loss if reduction == "none" else summed(loss, divisor(input, reduction))
-    return reduced(_of_probabilities(input, q, axis), reduction)
+    return reduced(_of_probabilities(x, q, axis), reduction)
 
 
 def nll_loss(
@@ -199,8 +198,14 @@ def nll_loss(
 
 def _at_label(x: Array, labels: Labels, weight: Array | None) -> Array:
     """`-w[t] x[t]`."""
-    loss = -x[places(x, labels.index)]
-    return loss if weight is None else loss * weight[labels.index]
+    return _times(-x[places(x, labels.index)], weight, labels)
+
+
+def _times(loss: Array, weight: Array | None, labels: Labels) -> Array:
+    if weight is None:
+        return loss
+    _, loss, factors = together(loss, weight[labels.index])
+    return loss * factors
 
 
 def _finished(

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import Rule, rule
@@ -63,6 +64,18 @@ def pairwise(function: Callable[..., Any]) -> Rule:
         return total(xp, y, n), lambda g: pull_x(g / n), lambda g: pull_t(g / n)
 
     return rule(arrays=2)(run)
+
+
+def together(*arrays: Array | None) -> list[Any]:
+    """The namespace for these arrays, then all of them as arrays of it.
+
+    Plain arrays beside traced ones become constants: not every library lets its arrays stand on the
+    left of an operator with another class. `None` stays.
+    """
+    if not any(type(x) is Traced for x in arrays):
+        return [array_namespace(*arrays), *arrays]
+    lifted = [x if x is None or type(x) is Traced else Traced(x) for x in arrays]
+    return [array_namespace(*lifted), *lifted]
 
 
 def as_floating(function: str, like: Array, target: Array) -> Array:

@@ -28,6 +28,7 @@ from bpgpu.functional.reduction import (
     reduced,
     same_shape,
     summed,
+    together,
 )
 from bpgpu.functional.select import choose, keep
 
@@ -98,8 +99,8 @@ def l1_loss(
     )
     if "complex" in kinds:
         arguments.floating(name, input=input, target=target)
-        x, t = same_shape(name, input, target)
-        terms = array_namespace(x, t).abs(x - t)
+        xp, x, t = together(*same_shape(name, input, target))
+        terms = xp.abs(x - t)
     else:
         x, t = same_shape(name, input, as_floating(name, input, target))
         if weight is None:
@@ -195,6 +196,7 @@ def huber_loss(
         return _huber(*same_shape("huber_loss", input, target), reduction, delta)
     _check_weight("huber_loss", weight, input)
     terms = _huber(*same_shape("huber_loss", input, target), "none", delta)
+    _, terms, weight = together(terms, weight)
     return reduced(terms * weight, reduction)
 
 
@@ -208,6 +210,7 @@ def _check_weight(function: str, weight: Array, input: Array) -> None:
 
 
 def _weighted_mean(terms: Array, weight: Array, reduction: str) -> Array:
+    _, terms, weight = together(terms, weight)
     terms = terms * weight
     return summed(terms) / summed(weight) if reduction == "mean" else reduced(terms, reduction)
 
@@ -300,22 +303,22 @@ def gaussian_nll_loss(
     name = "gaussian_nll_loss"
     check_reduction(name, reduction)
     target = as_floating(name, input, target)
-    xp = array_namespace(input, target, var)
+    same_shape(name, input, target, warn=False)
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError(f"{name}: expected var of at least 0, got {var}")
-        v: Any = xp.full_like(input, float(max(var, eps)))
+        var = array_namespace(input).full_like(input, max(var, eps))
     else:
-        v = _variance(xp, name, input, var, eps)
-    same_shape(name, input, target, warn=False)
-    loss = 0.5 * (xp.log(v) + (input - target) ** 2 / v)
+        var = _variance(name, input, var, eps)
+    xp, x, t, v = together(input, target, var)
+    loss = 0.5 * (xp.log(v) + (x - t) ** 2 / v)
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def _variance(xp: Any, function: str, input: Array, var: Array, eps: float) -> Array:
+def _variance(function: str, input: Array, var: Array, eps: float) -> Array:
     arguments.real(function, var=var)
     given, shape = tuple(var.shape), tuple(input.shape)
-    plain = raw(var)
+    xp, plain = array_namespace(var), raw(var)
     lib = namespace_of(plain)
     negative = plain < 0
     if at_hand(plain) and bool(lib.any(negative)):
