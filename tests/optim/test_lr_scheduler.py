@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -548,3 +549,15 @@ def test_a_schedule_of_ones_own_defines_get_lr() -> None:
     schedule.step()
     schedule.step()
     assert optimizer.lr == [0.125, 0.005]
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({name for name, _ in CASES} | {"ReduceLROnPlateau", "SequentialLR", "ChainedScheduler"}),
+)
+def test_signatures_are_torchs(name: str) -> None:
+    mine = inspect.signature(getattr(schedules, name)).parameters.values()
+    other = inspect.signature(getattr(theirs, name)).parameters.values()
+    assert [(p.name, p.kind, p.default) for p in mine] == [
+        (p.name, p.kind, p.default) for p in other
+    ]

@@ -140,7 +140,7 @@ PARAMETERS: list[tuple[Any, type[Exception], str]] = [
     (
         [{"params": "*.bias"}],
         TypeError,
-        r"write SGD\(model, groups=\[\{'params': '\*.bias', ...\}\]\)",
+        r"need one Module or tree to look in, got 0; write SGD\(model, groups=\[\{'params': '\*.bias', ...\}\]\)",
     ),
 ]
 

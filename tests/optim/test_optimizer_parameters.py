@@ -237,6 +237,18 @@ def test_groups_by_pattern() -> None:
     assert len(set(train(model, optimizer))) == 5
 
 
+def test_groups_by_pattern_beside_their_model_in_torchs_form() -> None:
+    model = Net()
+    optimizer = optim.AdamW(
+        [{"params": model, "lr": 0.1}, {"params": "*.bias", "weight_decay": 0.0}]
+    )
+    assert [(h["param_names"][0], h["lr"], h["weight_decay"]) for h in optimizer.param_groups] == [
+        ("first.bias", 1e-3, 0.0),
+        ("first.weight", 0.1, 0.01),
+    ]
+    assert optimizer.step(bp.grad(loss)(model, X)) is model
+
+
 def test_groups_by_a_function_of_path_and_array() -> None:
     optimizer = optim.AdamW(
         Net(), groups=[{"params": lambda path, p: p.ndim < 2, "weight_decay": 0}]
@@ -290,6 +302,20 @@ def test_lr_may_be_an_array_that_is_written_in_place(xp: Any) -> None:
     assert optimizer.param_groups[0]["lr"] is lr
     optimizer.step([x * 0 + 1])
     assert float(x[0]) == 0.25
+
+
+def test_options_may_be_scalars_of_numpy(xp: Any) -> None:
+    x = xp.asarray([1.0, 2.0], dtype=xp.float32)
+    optimizer = optim.Adam([x], lr=np.float64(0.5), betas=(np.float32(0.5), np.float64(0.75)))
+    optimizer.step([x * 0 + 1])
+    optimizer.lr = np.float32(0.25)
+    optimizer.step([x * 0 + 1])
+    optimizer.param_groups[0]["lr"] = np.float64(0.25)
+    optimizer.step([x * 0 + 1])
+    np.testing.assert_allclose(np.asarray(x), [0.0, 1.0], atol=1e-6)
+    assert x.dtype == xp.float32
+    with pytest.raises(ValueError, match=r"expected lr >= 0, got -1\.0"):
+        optimizer.lr = np.float32(-1)
 
 
 def test_options_of_a_group_can_be_changed_between_steps() -> None:

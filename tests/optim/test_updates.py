@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import warnings
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_steps_compiled_by_jax_are_those_of_torch(name: str) -> None:
     close(arrays, by_torch(name, options, gaps=False))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Adafactor"])
 def test_immutable_arrays_are_replaced_by_step(name: str) -> None:
     jax = pytest.importorskip("jax")
     params = start(name)
@@ -152,3 +154,37 @@ def test_complex_parameters_are_updated_as_torch_updates_them(xp: Any, name: str
             )
     for got, wanted in zip(new, tensors, strict=True):
         np.testing.assert_allclose(np.asarray(got), wanted.detach().numpy(), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", [*CASES, "LBFGS"])
+def test_signatures_are_torchs_without_its_switches(name: str) -> None:
+    import torch
+
+    switches = {"foreach", "fused", "capturable", "differentiable"}
+    theirs = list(inspect.signature(getattr(torch.optim, name)).parameters.values())
+    mine = list(inspect.signature(getattr(ours, name)).parameters.values())
+    wanted = [(p.name, p.default) for p in theirs if p.name not in switches]
+    assert [(p.name, p.default) for p in mine if p.name != "groups"] == wanted
+    # what follows a switch that could be given by position cannot be given so here
+    before = list(itertools.takewhile(lambda p: p.name not in switches, theirs))
+    kinds = {p.name: p.kind for p in mine}
+    assert all(kinds[p.name] == p.kind for p in before)
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RAdam", "Adafactor", "Muon"])
+def test_torch_compiles_the_pure_form_in_one_piece(name: str) -> None:
+    import torch
+
+    params = {k: torch.tensor(p) for k, p in start(name).items() if 0 not in p.shape}
+    optimizer = getattr(ours, name)(params)
+    state = optimizer.init(params)
+    torch._dynamo.reset()
+    update = torch.compile(optimizer.update, fullgraph=True, backend="eager")
+    mine = {k: p.clone() for k, p in params.items()}
+    other = getattr(ours, name)(mine)
+    for step in range(3):
+        grads = gradients(start(name), step, gaps=False)
+        grads = {k: torch.tensor(grads[k]) for k in params}
+        params, state = update(grads, state, params)
+        other.step(grads)
+    close(params, {k: p.numpy() for k, p in mine.items()})

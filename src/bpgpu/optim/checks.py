@@ -22,6 +22,15 @@ def refuse_torch_only(who: str, options: dict[str, Any]) -> None:
             raise TypeError(f"{who}: the option {name!r} does not exist here: {why}. Leave it out")
 
 
+def as_python(value: Any) -> Any:
+    """An option with NumPy's scalars as Python's numbers, which take the dtype of the arrays they meet."""
+    if isinstance(value, tuple):
+        return tuple(as_python(v) for v in value)
+    if hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
+        return value.item()
+    return value
+
+
 class Options:
     """The options of one group, checked one by one: `check("lr", low=0)`."""
 

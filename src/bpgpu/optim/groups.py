@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.optim.arrays import Array, scalar, store
-from bpgpu.optim.checks import Options, refuse_torch_only
+from bpgpu.optim.checks import Options, as_python, refuse_torch_only
 from bpgpu.optim.parameters import Parameters, by_pattern, check_parameters, is_group_list
 
 State = dict[str, Array]
@@ -27,24 +27,28 @@ class Groups(ABC):
         self, params: Any, groups: Iterable[dict[str, Any]] | None, defaults: dict[str, Any]
     ) -> None:
         self._who = who = type(self).__name__
-        self.defaults = defaults
-        self._check(defaults)
+        self.defaults = {k: as_python(v) for k, v in defaults.items()}
+        self._check(self.defaults)
         self._listed = is_group_list(params)
-        """True for torch's form, a list of groups."""
+        """True for torch's form, a list of groups, without patterns."""
+        given = [dict(g) for g in (params if self._listed else groups or ())]
+        rest: Group = {}
         if self._listed:
-            given = [dict(g) for g in params]
-            _refuse_patterns(who, given, groups)
-            self._parameters = Parameters(who, [g["params"] for g in given])
-        else:
-            given = [] if groups is None else [dict(g) for g in groups]
-            self._parameters = Parameters(who, params)
+            if groups is not None:
+                raise ValueError(
+                    f"{who}: groups were given twice, as a list of dicts and as groups=; choose one form"
+                )
+            if any(isinstance(g["params"], str) for g in given):
+                rest = _searched(who, given)
+                params, self._listed = rest["params"], False
+        self._parameters = Parameters(who, [g["params"] for g in given] if self._listed else params)
         arrays = self._parameters.read()
         self._check_arrays(arrays)
         if self._listed:
             members = [_inside(arrays, i) for i in range(len(given))]
         else:
-            members = by_pattern(who, [_params(who, g) for g in given], arrays)
-            given.append({})
+            members = by_pattern(who, [_params(who, g) for g in given if g is not rest], arrays)
+            given = [*(g for g in given if g is not rest), rest]
         self.param_groups: list[Group] = [
             self._group(g, names, arrays)
             for g, names in zip(given, members, strict=True)
@@ -101,7 +105,7 @@ class Groups(ABC):
                 f"{self._who}: expected one learning rate, or {count} (one a group), got {len(rates)}"
             )
         for rate in rates:
-            self._check({**self.defaults, "lr": rate})
+            self._check({**self.defaults, "lr": as_python(rate)})
         for h, rate in zip(self.param_groups, rates, strict=True):
             set_option(h, "lr", rate)
 
@@ -113,7 +117,7 @@ class Groups(ABC):
                 f"{self._who}: a group has the options {unknown}, which {self._who} does not know; it knows "
                 f"{sorted(self.defaults)}"
             )
-        options = {k: given.get(k, v) for k, v in self.defaults.items()}
+        options = {k: as_python(given.get(k, v)) for k, v in self.defaults.items()}
         self._check(options)
         return {"params": [arrays[n] for n in names], "param_names": names, **options}
 
@@ -145,7 +149,7 @@ class Groups(ABC):
 
 def set_option(h: Group, name: str, value: Any) -> None:
     """Set an option of a group; one that is an array takes the value in place, so that recorded steps see it."""
-    old = h[name]
+    old, value = h[name], as_python(value)
     if hasattr(old, "dtype"):
         value = value if hasattr(value, "dtype") else scalar(namespace_of(old), old, value)
         value = store(old, value)
@@ -160,18 +164,16 @@ def _params(who: str, group: dict[str, Any]) -> Any:
     return group["params"]
 
 
-def _refuse_patterns(who: str, given: list[Group], groups: Any) -> None:
-    """Raise for patterns beside a list of groups, or in it: there is nothing to look in."""
-    if groups is not None:
-        raise ValueError(
-            f"{who}: groups were given twice, as a list of dicts and as groups=; choose one form"
+def _searched(who: str, given: list[Group]) -> Group:
+    """The one group of a list that is no pattern: in it the others are looked for."""
+    found = [g for g in given if not isinstance(g["params"], str)]
+    if len(found) != 1:
+        patterns = [g["params"] for g in given if isinstance(g["params"], str)]
+        raise TypeError(
+            f"{who}: the patterns {patterns} need one Module or tree to look in, got {len(found)}; write "
+            f"{who}(model, groups=[{{'params': {patterns[0]!r}, ...}}])"
         )
-    for g in given:
-        if isinstance(g["params"], str):
-            raise TypeError(
-                f"{who}: the pattern {g['params']!r} needs something to look in; write "
-                f"{who}(model, groups=[{{'params': {g['params']!r}, ...}}])"
-            )
+    return found[0]
 
 
 def _inside(arrays: dict[str, Array], group: int) -> list[str]:

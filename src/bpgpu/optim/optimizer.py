@@ -25,7 +25,7 @@ from bpgpu.optim.arrays import (
     scalar,
     working,
 )
-from bpgpu.optim.checks import refuse_torch_only
+from bpgpu.optim.checks import as_python, refuse_torch_only
 from bpgpu.optim.gradients import match
 from bpgpu.optim.groups import Group, Groups, State
 from bpgpu.optim.packs import Packs, place_of
@@ -162,7 +162,8 @@ class Optimizer(Groups):
         if h.get("maximize"):
             g = -g
         if hasattr(h["lr"], "dtype"):
-            h = {**h, "lr": xp.astype(h["lr"], work.dtype)}
+            lr = as_python(h["lr"])
+            h = {**h, "lr": xp.astype(lr, work.dtype) if hasattr(lr, "dtype") else lr}
         work, s = self.update_one(xp, work, g, s, h)
         if kind(dtype) == "complex":
             work = from_pairs(xp, work, dtype)
