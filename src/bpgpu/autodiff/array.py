@@ -181,23 +181,25 @@ def is_live(x: Any) -> bool:
     return False
 
 
-def refuse_conversion(x: Array, target: str) -> None:
-    """Raise if `x` is a floating array on an open tape, since converting it would lose its gradient
-    in silence."""
+def carries_gradient(x: Any) -> bool:
+    """True for a floating array on an open tape: if it became a plain array, its gradient would be lost in silence."""
     if not is_floating(x):
-        return
-    a: Any = x
-    while type(a) is Array:
-        tape = a.tape
-        if tape is not None and tape.open and not tape.convertible:
-            raise ConversionError(
-                f"a traced array cannot become {target}: its gradient would be lost. Use "
-                "functions of "
-                "xp = bpgpu.array_namespace(x) in place of math, or of a library that converts "
-                "its input; where no "
-                "gradient is wanted, pass bpgpu.stop_gradient(x)"
-            )
-        a = a.value
+        return False
+    while type(x) is Array:
+        if x.tape is not None and x.tape.open and not x.tape.convertible:
+            return True
+        x = x.value
+    return False
+
+
+def refuse_conversion(x: Array, target: str) -> None:
+    """Raise if `x` carries a gradient."""
+    if carries_gradient(x):
+        raise ConversionError(
+            f"a traced array cannot become {target}: its gradient would be lost. Use functions of "
+            "xp = bpgpu.array_namespace(x) in place of math, or of a library that converts its input; where no "
+            "gradient is wanted, pass bpgpu.stop_gradient(x)"
+        )
 
 
 def namespace_of(x: Array) -> Any:

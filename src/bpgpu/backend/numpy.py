@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,8 @@ class NumpyBackend(StridedBackend):
 
     def device_of(self, x: Any) -> Any:
         return "cpu"
+
+
+def numbered(shape: tuple[int, ...]) -> Any:
+    """The numbers 1, 2, ... in the given shape."""
+    return np.arange(1, math.prod(shape) + 1).reshape(shape)

@@ -1,0 +1,107 @@
+"""Methods and attributes of a traced array beyond the standard's: those of NumPy's arrays, and advice for the others.
+
+They are found by `__getattr__`, after everything that the array has itself. Libraries probe arrays for attributes
+(`hasattr(x, "toarray")`), so whatever is not listed here raises an `AttributeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bpgpu.autodiff.array import Array, namespace_of
+from bpgpu.autodiff.rules import COMPOSED, PLAIN, RULES
+from bpgpu.errors import MissingAttributeError
+
+METHODS = {
+    **{
+        name: name
+        for name in (
+            *("all", "any", "argmax", "argmin", "argsort", "astype", "clip", "copy", "cumprod"),
+            *("cumsum", "diagonal", "dot", "max", "mean", "min", "nonzero", "prod", "ravel"),
+            *("repeat", "round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take"),
+            *("trace", "var"),
+        )
+    },
+    "conj": "conjugate",
+    "conjugate": "conjugate",
+    "flatten": "ravel",
+}
+"""Methods of NumPy's arrays, and the function of NumPy that each is."""
+
+HABITS = {
+    "backward": "gradients are a function of a function: grads = bpgpu.grad(loss)(params)",
+    "contiguous": "leave it out: memory is laid out by the array library",
+    "cpu": "name the device: bpgpu.to_device(x, bpgpu.device('cpu'))",
+    "cuda": "name the device: bpgpu.to_device(x, bpgpu.device('cuda'))",
+    "detach": "use bpgpu.stop_gradient(x)",
+    "fill": "use x[...] = value",
+    "flat": "use xp.reshape(x, (-1,))",
+    "grad": "gradients are returned, not stored: grads = bpgpu.grad(loss)(params)",
+    "item": "use float(bpgpu.stop_gradient(x)), since a Python number has no gradient",
+    "numpy": "use bpgpu.to_numpy(bpgpu.stop_gradient(x)), since a plain array has no gradient",
+    "permute": "use xp.permute_dims(x, axes)",
+    "requires_grad": "what is differentiated is an argument of bpgpu.grad; stop_gradient(x) makes a constant",
+    "requires_grad_": "what is differentiated is an argument of bpgpu.grad; stop_gradient(x) makes a constant",
+    "sort": "use xp.sort(x), which returns a new array",
+    "to": "use x.to_device(device) or xp.astype(x, dtype)",
+    "tolist": "use bpgpu.to_numpy(bpgpu.stop_gradient(x)).tolist(), since Python numbers have no gradient",
+    "unsqueeze": "use xp.expand_dims(x, axis=axis)",
+    "view": "use xp.reshape(x, shape)",
+    "zero_grad": "gradients are returned, not stored, so there is nothing to zero",
+}
+"""Attributes of torch's and NumPy's arrays that cannot work here, and what to write instead."""
+
+
+def attribute(x: Array, name: str) -> Any:
+    """The attribute of a traced array that Python did not find on it."""
+    if name in METHODS:
+        return _method(x, METHODS[name])
+    if name in SPECIAL:
+        return SPECIAL[name](x)
+    if name.startswith("__"):
+        raise AttributeError(name)
+    advice = HABITS.get(name)
+    if advice is None:
+        advice = "it has what the array object of the standard has"
+        if name in RULES or name in PLAIN or name in COMPOSED:
+            advice = f"functions are no methods in the standard; use xp.{name}(x)"
+    if "xp." in advice:
+        advice += " with xp = bpgpu.array_namespace(x)"
+    raise MissingAttributeError(f"a traced array has no attribute '{name}': {advice}")
+
+
+def _method(x: Array, name: str) -> Callable[..., Any]:
+    from bpgpu.autodiff.numpy_functions import FUNCTIONS, RENAMED
+
+    xp = namespace_of(x)
+    if name in RENAMED:
+        f = getattr(xp, RENAMED[name])
+        return lambda: f(x)
+    f = FUNCTIONS[name]
+    return lambda *args, **options: f(xp, x, *args, **options)
+
+
+def _reshape(x: Array) -> Callable[..., Any]:
+    def reshape(*shape: Any, **options: Any) -> Any:
+        return _method(x, "reshape")(shape[0] if len(shape) == 1 else shape, **options)
+
+    return reshape
+
+
+def _transpose(x: Array) -> Callable[..., Any]:
+    def transpose(*axes: Any) -> Any:
+        return _method(x, "transpose")(axes[0] if len(axes) == 1 else axes or None)
+
+    return transpose
+
+
+SPECIAL: dict[str, Callable[[Array], Any]] = {
+    "imag": lambda x: _method(x, "imag")(),
+    "real": lambda x: _method(x, "real")(),
+    "reshape": _reshape,
+    "transpose": _transpose,
+}
+"""Attributes that are no method, and methods that take their arguments unpacked."""
+
+Array.__getattr__ = attribute  # type: ignore[attr-defined]
