@@ -136,7 +136,7 @@ def batch_norm_with_statistics(
             "a larger batch, or eval()"
         )
     if count == 0:
-        return xp.asarray(input), running_mean, running_var
+        return _empty(input, weight, bias, shape), running_mean, running_var
     axes = (0, *range(2, input.ndim))
     y, mean, variance = standardize(input, weight, bias, axes, shape, eps)
     unbiased = count / (count - 1)
@@ -189,6 +189,27 @@ def instance_norm(
 
     *References* D. Ulyanov et al. (2016), "Instance normalization: the missing ingredient for fast stylization".
     """
+    y, mean, variance = instance_norm_with_statistics(
+        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
+    if use_input_stats:
+        for running, new in ((running_mean, mean), (running_var, variance)):
+            if running is not None:
+                write_into(running, new)
+    return y
+
+
+def instance_norm_with_statistics(
+    input: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Array | None, Array | None]:
+    """`instance_norm` that changes nothing: it returns the output and the new running mean and variance."""
     name = "instance_norm"
     channels = _check_channels(name, input, running_mean, running_var, weight, bias)
     shape = (1, channels, *[1] * (input.ndim - 2))
@@ -198,22 +219,27 @@ def instance_norm(
             raise ShapeError(
                 f"{name}: use_input_stats=False needs running_mean and running_var; pass both"
             )
-        return _by_running(xp, input, running_mean, running_var, weight, bias, shape, eps)
+        y = _by_running(xp, input, running_mean, running_var, weight, bias, shape, eps)
+        return y, running_mean, running_var
     count = math.prod(input.shape[2:])
     if input.ndim < 3 or count == 1:
         raise ShapeError(
             f"{name}: expected more than one value for each channel of an example, got input {tuple(input.shape)}"
         )
     if math.prod(input.shape) == 0:
-        return xp.asarray(input)
+        return _empty(input, weight, bias, shape), running_mean, running_var
     axes = tuple(range(2, input.ndim))
     y, mean, variance = standardize(input, weight, bias, axes, shape, eps)
     unbiased = count / (count - 1)
-    for running, new in ((running_mean, mean), (running_var, variance * unbiased)):
-        if running is not None:
-            over = array_namespace(new).mean(new, axis=0)
-            write_into(running, _moved(running, over, momentum))
-    return y
+    return (
+        y,
+        _moved(running_mean, _over_examples(running_mean, mean), momentum),
+        _moved(running_var, _over_examples(running_var, variance * unbiased), momentum),
+    )
+
+
+def _over_examples(running: Array | None, new: Array) -> Array:
+    return new if running is None else array_namespace(new).mean(new, axis=0)
 
 
 def layer_norm(
