@@ -79,4 +79,42 @@ ACTIVATIONS = [
     case("Softmax2d", on=normal(3, 2, 2)),
 ]
 
-CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS]
+VOLUME = normal(2, 4, 3, 2, 5)
+
+NORMS = [
+    case("BatchNorm1d", 6, on=X),
+    case("BatchNorm1d", 4, on=normal(3, 4, 2)),
+    case("BatchNorm1d", 4, on=normal(1, 4, 2)),
+    case("BatchNorm1d", 6, on=normal(0, 6)),
+    case("BatchNorm1d", 6, 1e-3, None, on=X),
+    case("BatchNorm1d", 6, momentum=0.0, affine=False, on=X),
+    case("BatchNorm1d", 6, track_running_stats=False, on=X),
+    case("BatchNorm1d", 6, bias=False, on=X),
+    case("BatchNorm2d", 4, on=IMAGE),
+    case("BatchNorm2d", 4, on=IMAGE.transpose(0, 1, 3, 2)),
+    case("BatchNorm3d", 4, momentum=0.3, on=VOLUME),
+    case("InstanceNorm1d", 4, on=normal(3, 4, 5)),
+    case("InstanceNorm1d", 4, affine=True, on=normal(4, 5)),
+    case("InstanceNorm1d", 4, affine=True, on=normal(2, 4, 0)),
+    case("InstanceNorm2d", 4, 1e-3, 0.2, True, True, on=IMAGE),
+    case("InstanceNorm2d", 4, track_running_stats=True, on=normal(4, 5, 6)),
+    case("InstanceNorm2d", 4, momentum=None, track_running_stats=True, on=IMAGE),
+    case("InstanceNorm3d", 4, affine=True, bias=False, on=VOLUME),
+    case("LayerNorm", 6, on=X),
+    case("LayerNorm", [3, 2], 1e-3, on=normal(4, 2, 3, 2)),
+    case("LayerNorm", (6,), bias=False, on=normal(6)),
+    case("LayerNorm", (5, 6), elementwise_affine=False, on=IMAGE),
+    case("LayerNorm", 6, on=normal(0, 6)),
+    case("RMSNorm", 6, on=X),
+    case("RMSNorm", (5, 6), 1e-3, on=IMAGE),
+    case("RMSNorm", 6, elementwise_affine=False, on=X),
+    case("GroupNorm", 2, 4, on=IMAGE),
+    case("GroupNorm", 4, 4, 1e-3, on=normal(3, 4, 2)),
+    case("GroupNorm", 1, 4, affine=False, on=normal(3, 4)),
+    case("GroupNorm", 2, 4, bias=False, on=VOLUME),
+    case("GroupNorm", 2, 4, on=normal(0, 4, 3)),
+    case("LocalResponseNorm", 3, on=IMAGE),
+    case("LocalResponseNorm", 2, 0.1, 0.5, 2.0, on=normal(2, 4, 3)),
+]
+
+CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS]

@@ -152,6 +152,46 @@ def test_a_recomputed_dropout_draws_the_same() -> None:
     assert (layer.key == bp.random.advance(before)).all()
 
 
+# ---- running statistics
+
+
+def test_a_failed_step_leaves_running_statistics_as_they_were() -> None:
+    layer = nn.BatchNorm1d(3)
+
+    def fails(m: Any, x: Any) -> Any:
+        m(x)
+        raise RuntimeError("after the forward pass")
+
+    with pytest.raises(RuntimeError, match="after"):
+        bp.grad(fails)(layer, np.ones((4, 3), dtype=np.float32))
+    assert not layer.running_mean.any()
+    assert int(layer.num_batches_tracked) == 0
+
+
+def test_running_statistics_stay_where_they_are_in_memory() -> None:
+    layer = nn.BatchNorm1d(3)
+    mean, count = layer.running_mean, layer.num_batches_tracked
+    x = np.asarray([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], dtype=np.float32)
+    bp.grad(lambda m, x: bp.array_namespace(x).sum(m(x)))(layer, x)
+    assert layer.running_mean is mean
+    assert layer.num_batches_tracked is count
+    assert np.allclose(mean, 0.2)
+    assert int(count) == 1
+
+
+def test_a_recomputed_batch_norm_learns_once() -> None:
+    layer, x = nn.BatchNorm1d(2, dtype="float64"), np.asarray([[1.0, 5.0], [3.0, 5.0]])
+    _, pull = bp.vjp(lambda x: bp.checkpoint(layer)(x), x)
+    pull(np.ones_like(x))
+    assert np.allclose(layer.running_mean, [0.2, 0.5])
+    assert int(layer.num_batches_tracked) == 1
+
+
+def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels() -> None:
+    with pytest.warns(UserWarning, match=r"InstanceNorm1d: expected input of 3 channels"):
+        nn.InstanceNorm1d(3)(np.ones((2, 4, 5)))
+
+
 # ---- errors
 
 
@@ -171,6 +211,10 @@ def test_a_recomputed_dropout_draws_the_same() -> None:
         (lambda: nn.RReLU(0.5, 0.1), "RReLU: expected lower <= upper, got 0.5 and 0.1"),
         (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: expected min_val < max_val, got 1.0 and 1.0"),
         (lambda: nn.Softshrink(-1.0), "Softshrink: expected lambd of at least 0, got -1.0"),
+        (lambda: nn.BatchNorm1d(-1), "BatchNorm1d: expected num_features of at least 0, got -1"),
+        (lambda: nn.GroupNorm(2, 3), "GroupNorm: num_groups=2 must divide num_channels=3"),
+        (lambda: nn.LayerNorm((2, 0.5)), "LayerNorm: expected normalized_shape as an integer or a"),
+        (lambda: nn.LocalResponseNorm(0), "LocalResponseNorm: expected size of at least 1, got 0"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )
@@ -190,6 +234,12 @@ def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str
             (2, 5),
             "Unflatten '0': unflatten: expected sizes that multiply",
         ),
+        (nn.BatchNorm1d(3), (2, 3, 1, 1), r"'0': expected input \(N, C\) or \(N, C, L\), got"),
+        (nn.BatchNorm1d(3), (2, 4), "'0': expected input of 3 channels, got"),
+        (nn.BatchNorm1d(3), (1, 3), "'0': batch_norm: expected more than one value for each"),
+        (nn.InstanceNorm1d(3, affine=True), (2, 4, 5), "'0': expected input of 3 channels, got"),
+        (nn.GroupNorm(1, 3), (2, 4), r"'0': expected input \(N, 3, ...\), got \(2, 4\)"),
+        (nn.LayerNorm(3), (2, 4), "LayerNorm '0': layer_norm: expected input"),
         (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
     ],
 )

@@ -19,6 +19,14 @@ from bpgpu.nn.activation import (
     Tanh,
     Tanhshrink,
 )
+from bpgpu.nn.batchnorm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from bpgpu.nn.containers import ModuleDict, ModuleList, Residual, Sequential
 from bpgpu.nn.dropout import (
     AlphaDropout,
@@ -31,6 +39,7 @@ from bpgpu.nn.dropout import (
 from bpgpu.nn.embedding import Embedding
 from bpgpu.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from bpgpu.nn.module import Module
+from bpgpu.nn.norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from bpgpu.nn.parameter import Parameter
 from bpgpu.nn.rectifier import (
     Hardshrink,
@@ -60,6 +69,9 @@ __all__ = [
     "RNN",
     "SELU",
     "AlphaDropout",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Bilinear",
     "Dropout",
     "Dropout1d",
@@ -69,14 +81,20 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "GRUCell",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LSTMCell",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "Mish",
@@ -85,6 +103,7 @@ __all__ = [
     "ModuleList",
     "PReLU",
     "Parameter",
+    "RMSNorm",
     "RNNCell",
     "RReLU",
     "ReLU",

@@ -119,8 +119,10 @@ class Embedding(Module):
                 "Embedding.from_pretrained: expected a table (num_embeddings, embedding_dim), got "
                 f"shape {tuple(embeddings.shape)}"
             )
+        rows, columns = embeddings.shape
         return cls(
-            *embeddings.shape,
+            rows,
+            columns,
             padding_idx=padding_idx,
             max_norm=max_norm,
             norm_type=norm_type,
@@ -132,14 +134,14 @@ class Embedding(Module):
 
     def forward(self, input: Array) -> Array:
         if self.max_norm is not None:
-            self._scale_down(input)
+            self._scale_down(input, self.max_norm)
         settings = (self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
         return F.embedding(input, self.weight, *settings)
 
-    def _scale_down(self, input: Array) -> None:
+    def _scale_down(self, input: Array, norm: float) -> None:
         """Write the rows that are read over the table with their norm at most `max_norm`."""
         table = raw(self.weight)
-        written = write_into(table, renormed(table, input, self.max_norm, self.norm_type))
+        written = write_into(table, renormed(table, input, norm, self.norm_type))
         if type(self.weight) is not Traced:
             self.weight = written
 

@@ -144,7 +144,7 @@ class Hardtanh(Activation):
     *Raises* `ArgumentError` unless `min_val < max_val`.
     """
 
-    shown = ("min_val", "max_val")
+    shown: tuple[str, ...] = ("min_val", "max_val")
 
     def __init__(
         self,
