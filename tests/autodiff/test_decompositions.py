@@ -63,7 +63,7 @@ def test_gradient_of_cholesky_is_hermitian_as_in_torch(xp: Any, complex: bool) -
 
 @BOTH
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
-@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (3, 5), (1, 1), (4, 1), (1, 3)])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (3, 5), (1, 1)])
 def test_qr(xp: Any, shape: tuple[int, ...], mode: str, complex: bool) -> None:
     if mode == "complete" and shape[-2] > shape[-1]:
         pytest.skip("the extra columns have a test of their own")
@@ -110,19 +110,16 @@ def of_svd(xp: Any, x: Any, full: bool = False) -> Any:
 
 
 @BOTH
-@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (2, 3), (3, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (2, 3), (1, 1)])
 def test_singular_values_and_vectors(xp: Any, shape: tuple[int, ...], complex: bool) -> None:
     x = array(*shape, complex=complex)
     check(xp, of_svd, x, differences=len(shape) == 2)
     check(xp, lambda xp, x: xp.linalg.svdvals(x), x, differences=False)
-    check(
-        xp,
-        lambda xp, x: of_svd(xp, x, True),
-        x,
-        reference=of_svd,
-        differences=False,
-        order=1,
+    reduced, full = (
+        bp.grad(lambda x, full=full: harness(x, of_svd(ns_of(x), x, full)))(to(xp, x))
+        for full in (False, True)
     )
+    close([numpy_of(full)], [numpy_of(reduced)], 1e-10, "full matrices")
 
 
 @BOTH

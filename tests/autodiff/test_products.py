@@ -86,14 +86,7 @@ def test_gradient_of_one_operand_only(xp: Any) -> None:
 )
 def test_dot_product_of_vectors(xp: Any, shapes: Any, axis: int, complex: bool) -> None:
     x, y = array(*shapes[0], complex=complex), array(*shapes[1], complex=complex, salt=1)
-    for f in (lambda xp: xp.vecdot, lambda xp: xp.linalg.vecdot):
-        check(
-            xp,
-            lambda xp, x, y, f=f: f(xp)(x, y, axis=axis),
-            x,
-            y,
-            reference=lambda xp, x, y: xp.vecdot(x, y, axis=axis),
-        )
+    check(xp, lambda xp, x, y: xp.vecdot(x, y, axis=axis), x, y)
 
 
 def test_dot_product_conjugates_the_first_vector(xp: Any) -> None:
@@ -105,7 +98,7 @@ def test_dot_product_conjugates_the_first_vector(xp: Any) -> None:
         gx, gy = bp.grad(f, (0, 1))(to(xp, x), to(xp, y))
         turn = 1 if f(to(xp, x), to(xp, y)) == xp.real(xp.vecdot(to(xp, x), to(xp, y))) else 1j
         close([numpy_of(gx), numpy_of(gy)], [np.conj(turn) * y, turn * x], 1e-12, "vecdot")
-    check(xp, lambda xp, x, y: xp.vecdot(x, y), x, array(3))
+    check(xp, lambda xp, x, y: xp.linalg.vecdot(x, y), x, array(3))
     check(xp, lambda xp, x, y: xp.vecdot(x, y), array(3), y)
 
 
@@ -187,8 +180,8 @@ def test_cross_product(xp: Any, shapes: Any, axis: int) -> None:
         )
 
 
-@pytest.mark.parametrize("offset", [0, 1, -1, 2, -3, 5, -4])
-@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 2), (3, 3)])
+@pytest.mark.parametrize("offset", [0, 1, -2, 5, -4])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 2)])
 def test_diagonal_and_its_sum(xp: Any, offset: int, shape: tuple[int, ...]) -> None:
     if "torch" in xp.__name__ and abs(offset) > 3:
         pytest.skip("torch refuses a diagonal outside of the matrix")

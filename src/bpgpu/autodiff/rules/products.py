@@ -89,9 +89,8 @@ def tensordot(xp: Any, x: Any, y: Any, /, *, axes: Any = 2) -> Any:
 def _contracted(x: Any, y: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes of each operand that a tensordot sums over, pair by pair."""
     if isinstance(axes, int):
-        of_x, of_y = range(x.ndim - axes, x.ndim), range(axes)
-    else:
-        of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
+        axes = range(x.ndim - axes, x.ndim), range(axes)
+    of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
     pairs = [(a % x.ndim, b % y.ndim) for a, b in zip(of_x, of_y, strict=True)]
     for a, b in pairs:
         if x.shape[a] != y.shape[b]:
