@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.array import Array, raw, refuse_conversion
+from bpgpu.autodiff.compilers import ready
 from bpgpu.autodiff.dtypes import is_floating, real_dtypes
 from bpgpu.autodiff.rule import (
     SCALARS,
@@ -141,6 +142,8 @@ def array_namespace(*arrays: Any) -> Any:
             return x.__array_namespace__()
         if x is None or type(x) in SCALARS:
             continue
+        if found is None:
+            ready()
         xp = plain_namespace(x)
         if found is None:
             found = xp
