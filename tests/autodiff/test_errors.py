@@ -224,9 +224,6 @@ MISTAKES = {
     "one output of unique_all": Mistake(
         through(lambda x: of(x).unique_all(x).values), NotDifferentiableError, ("unique_all", "Use sort")
     ),
-    "a function of NumPy that the standard lacks": Mistake(
-        through(lambda x: of(x).asarray(of(x).lib.scimath.sqrt(x))), ConversionError, LOST
-    ),
     "a traced axis": Mistake(
         inside(lambda x: of(x).sum(x, axis=x)), ConversionError, ("a setting of a function", *LOST)
     ),
