@@ -117,4 +117,63 @@ NORMS = [
     case("LocalResponseNorm", 2, 0.1, 0.5, 2.0, on=normal(2, 4, 3)),
 ]
 
-CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS]
+CONVOLUTIONS = [
+    case("Conv1d", 4, 6, 3, on=normal(2, 4, 7)),
+    case("Conv1d", 4, 6, 3, 2, 1, 2, 2, False, on=normal(4, 9)),
+    case("Conv1d", 4, 4, 2, padding="same", groups=4, on=normal(2, 4, 5)),
+    case("Conv1d", 4, 2, 1, on=normal(0, 4, 5)),
+    case("Conv2d", 4, 3, (3, 2), on=IMAGE),
+    case("Conv2d", 4, 3, 3, (2, 1), (1, 2), dilation=(1, 2), bias=False, on=IMAGE),
+    case("Conv2d", 4, 3, 3, padding="valid", on=IMAGE.transpose(0, 1, 3, 2)),
+    case("Conv2d", 4, 3, (2, 3), padding="same", dilation=2, on=IMAGE),
+    case("Conv3d", 4, 2, (2, 1, 3), padding=1, on=VOLUME),
+    case("ConvTranspose1d", 4, 6, 3, on=normal(2, 4, 7)),
+    case("ConvTranspose1d", 4, 6, 3, 2, 1, 1, 2, False, 2, on=normal(4, 5)),
+    case("ConvTranspose1d", 4, 2, 3, 2, on=normal(2, 4, 5), call={"output_size": [12]}),
+    case("ConvTranspose2d", 4, 3, 3, 2, 1, on=IMAGE, call={"output_size": (2, 3, 10, 11)}),
+    case("ConvTranspose2d", 4, 3, (3, 2), (2, 3), dilation=(1, 2), groups=1, on=IMAGE),
+    case("ConvTranspose3d", 4, 2, 2, stride=2, output_padding=(1, 0, 1), on=VOLUME),
+]
+
+POSITIVE = np.abs(normal(4, 6)) + 0.1
+SHARES = POSITIVE / POSITIVE.sum(axis=1, keepdims=True)
+BITS = integers(2, 4, 6).astype(np.float64)
+CLASSES = np.asarray([0, 5, 2, 2])
+
+REGRESSION_LOSSES = [
+    *(
+        case(name, reduction=reduction, on=(X, normal(4, 6)))
+        for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNLLLoss")
+        for reduction in ("none", "mean", "sum")
+    ),
+    case("SmoothL1Loss", beta=0.3, on=(X, normal(4, 6))),
+    case("HuberLoss", "sum", 0.4, on=(X, normal(4, 6))),
+    case("PoissonNLLLoss", False, True, on=(POSITIVE, 3 * POSITIVE)),
+    case("GaussianNLLLoss", on=(X, normal(4, 6), POSITIVE)),
+    case("GaussianNLLLoss", full=True, eps=0.5, reduction="sum", on=(X, X + 1, POSITIVE[:, :1])),
+    case("KLDivLoss", reduction="batchmean", on=(np.log(SHARES), SHARES)),
+    case("KLDivLoss", "sum", True, on=(np.log(SHARES), np.log(SHARES))),
+    case("MSELoss", on=(normal(0, 2), normal(0, 2))),
+    case("MSELoss", on=(np.asarray(1.0), np.asarray(2.0))),
+]
+
+CLASSIFICATION_LOSSES = [
+    case("CrossEntropyLoss", on=(X, CLASSES)),
+    case("CrossEntropyLoss", on=(X, SHARES)),
+    case("CrossEntropyLoss", POSITIVE[0], 2, "sum", 0.1, on=(X, CLASSES)),
+    case("CrossEntropyLoss", reduction="none", on=(IMAGE, integers(4, 2, 5, 6))),
+    case("CrossEntropyLoss", on=(normal(6), np.asarray(3))),
+    case("NLLLoss", on=(X, CLASSES)),
+    case("NLLLoss", POSITIVE[0], 5, "none", on=(X, CLASSES)),
+    case("BCELoss", on=(SHARES, BITS)),
+    case("BCELoss", POSITIVE, reduction="sum", on=(SHARES, BITS)),
+    case("BCEWithLogitsLoss", on=(X, BITS)),
+    case("BCEWithLogitsLoss", POSITIVE, "none", POSITIVE[0], on=(X, BITS)),
+    case("SoftMarginLoss", on=X, call={"target": 2 * BITS - 1}),
+    case("MultiLabelSoftMarginLoss", on=(X, BITS)),
+    case("MultiLabelSoftMarginLoss", POSITIVE[0], reduction="none", on=(X, BITS)),
+]
+
+LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES]
+
+CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS, *CONVOLUTIONS, *LOSSES]

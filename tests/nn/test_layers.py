@@ -52,6 +52,9 @@ def test_functional_is_at_hand_as_in_torch() -> None:
     [
         ("Linear", (50, 40), 50**-0.5),
         ("Bilinear", (40, 10, 8), 40**-0.5),
+        ("Conv1d", (16, 40, 5), 80**-0.5),
+        ("Conv2d", (16, 40, 3, 1, 0, 1, 2), 72**-0.5),
+        ("ConvTranspose2d", (16, 40, 3, 1, 0, 0, 2), 180**-0.5),
     ],
 )
 def test_weights_are_uniform_up_to_the_bound_of_torch(
@@ -215,6 +218,20 @@ def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels()
         (lambda: nn.GroupNorm(2, 3), "GroupNorm: num_groups=2 must divide num_channels=3"),
         (lambda: nn.LayerNorm((2, 0.5)), "LayerNorm: expected normalized_shape as an integer or a"),
         (lambda: nn.LocalResponseNorm(0), "LocalResponseNorm: expected size of at least 1, got 0"),
+        (
+            lambda: nn.Conv2d(3, 4, (3, 3, 3)),
+            "Conv2d: expected kernel_size as an integer or a tuple",
+        ),
+        (lambda: nn.Conv2d(3, 4, 0), "Conv2d: expected kernel_size of at least 1, got 0"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: groups=2 must divide in_channels=3"),
+        (lambda: nn.Conv1d(3, 4, 3, 2, "same"), r"Conv1d: padding='same' needs stride 1, got"),
+        (lambda: nn.Conv1d(3, 4, 3, 1, "full"), "Conv1d: expected padding as 'same', 'valid' or"),
+        (lambda: nn.Conv1d(3, 4, 3, padding_mode="wrap"), "expected padding_mode as one of zeros"),
+        (lambda: nn.ConvTranspose1d(3, 4, 3, padding_mode="reflect"), "padding_mode 'zeros', got"),
+        (lambda: nn.MSELoss("average"), "MSELoss: expected reduction as 'none', 'mean' or 'sum'"),
+        (lambda: nn.HuberLoss(delta=0.0), "HuberLoss: expected delta above 0, got 0.0"),
+        (lambda: nn.SmoothL1Loss(beta=-1.0), "SmoothL1Loss: expected beta of at least 0, got -1.0"),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), r"label_smoothing in \[0, 1\], got 2.0"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )
@@ -240,6 +257,8 @@ def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str
         (nn.InstanceNorm1d(3, affine=True), (2, 4, 5), "'0': expected input of 3 channels, got"),
         (nn.GroupNorm(1, 3), (2, 4), r"'0': expected input \(N, 3, ...\), got \(2, 4\)"),
         (nn.LayerNorm(3), (2, 4), "LayerNorm '0': layer_norm: expected input"),
+        (nn.Conv2d(3, 4, 3), (1, 2, 5, 5), r"'0': conv2d: expected input \(N, 3, H, W\), got"),
+        (nn.Conv2d(3, 4, 3), (1, 3, 2, 5), r"Conv2d '0': conv2d: the kernel reaches over \(3, 3\)"),
         (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
     ],
 )
@@ -248,6 +267,17 @@ def test_inputs_that_do_not_fit_raise_with_the_layers_path(
 ) -> None:
     with pytest.raises(bp.errors.ShapeError, match=text):
         nn.Sequential(layer)(np.ones(shape, dtype=np.float32))
+
+
+def test_an_output_size_out_of_reach_is_told() -> None:
+    up, x = nn.ConvTranspose1d(1, 1, 3, stride=2), np.ones((1, 1, 4), dtype=np.float32)
+    assert up(x, output_size=(10,)).shape == (1, 1, 10)
+    with pytest.raises(
+        bp.errors.ShapeError, match=r"output_size from \(9,\) to \(10,\), got \(11,\)"
+    ):
+        up(x, output_size=[11])
+    with pytest.raises(bp.errors.ShapeError, match="expected output_size of 1 sizes"):
+        up(x, output_size=[10, 10])
 
 
 def test_the_old_names_of_hardtanh_are_told() -> None:

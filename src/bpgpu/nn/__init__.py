@@ -27,7 +27,17 @@ from bpgpu.nn.batchnorm import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
+from bpgpu.nn.classification import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    MultiLabelSoftMarginLoss,
+    NLLLoss,
+    SoftMarginLoss,
+)
 from bpgpu.nn.containers import ModuleDict, ModuleList, Residual, Sequential
+from bpgpu.nn.conv import Conv1d, Conv2d, Conv3d
+from bpgpu.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from bpgpu.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -38,6 +48,15 @@ from bpgpu.nn.dropout import (
 )
 from bpgpu.nn.embedding import Embedding
 from bpgpu.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
+from bpgpu.nn.loss import (
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+)
 from bpgpu.nn.module import Module
 from bpgpu.nn.norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from bpgpu.nn.parameter import Parameter
@@ -69,10 +88,19 @@ __all__ = [
     "RNN",
     "SELU",
     "AlphaDropout",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -81,15 +109,19 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "GRUCell",
+    "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HuberLoss",
     "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "KLDivLoss",
+    "L1Loss",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
@@ -97,12 +129,16 @@ __all__ = [
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
+    "MSELoss",
     "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelSoftMarginLoss",
+    "NLLLoss",
     "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
     "RMSNorm",
     "RNNCell",
     "RReLU",
@@ -112,6 +148,8 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
     "Softmax",
     "Softmax2d",
     "Softmin",
