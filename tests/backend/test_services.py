@@ -147,7 +147,7 @@ def test_owned_arrays_share_no_memory(xp):
     before = [numpy_of(a).copy() for a in found]
     for i, a in enumerate(found):
         a[...] = 100.0 + i
-        a += 0.5
+        a[...] += 0.5
     for i, a in enumerate(found):
         np.testing.assert_array_equal(numpy_of(a), np.full(before[i].shape, 100.5 + i))
     np.testing.assert_array_equal(numpy_of(other), [0, 1, 2])

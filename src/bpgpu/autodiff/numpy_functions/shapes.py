@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.numpy_functions.table import Table, as_array
@@ -345,7 +346,7 @@ def _mirrored(i: int, n: int, period: int) -> int:
     return i if i < n else period - i - (period == 2 * n)
 
 
-SOURCES = {
+SOURCES: dict[str, Callable[[int, int], int]] = {
     "edge": lambda i, n: min(max(i, 0), n - 1),
     "reflect": lambda i, n: _mirrored(i, n, 2 * n - 2) if n > 1 else 0,
     "symmetric": lambda i, n: _mirrored(i, n, 2 * n),
@@ -358,9 +359,7 @@ def _pairs(widths: Any, ndim: int) -> list[tuple[Any, Any]]:
     """One pair for each axis, from a number, a pair, or such pairs."""
     if not isinstance(widths, (list, tuple)):
         return [(widths, widths)] * ndim
-    rows = [w if isinstance(w, (list, tuple)) else None for w in widths]
-    if None in rows:  # one pair, or one number, for all axes
-        both = widths if len(widths) == 2 else (widths[0], widths[0])
-        return [tuple(both)] * ndim
-    pairs = [(w[0], w[-1]) for w in rows]
+    if not isinstance(widths[0], (list, tuple)):  # one pair, or one number, for all axes
+        return [(widths[0], widths[-1])] * ndim
+    pairs = [(w[0], w[-1]) for w in widths]
     return pairs * ndim if len(pairs) == 1 else pairs

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from bpgpu.autodiff.array import Array
 from bpgpu.autodiff.rule import SCALARS
 from bpgpu.errors import NotDifferentiableError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Table(dict[str, Callable[..., Any]]):
@@ -19,8 +21,8 @@ class Table(dict[str, Callable[..., Any]]):
     arrays or Python numbers, whatever the caller gave (lists, plain arrays); by default the first.
     """
 
-    def __call__(self, *names: str, arrays: tuple[str, ...] | None = None) -> Callable[..., Any]:
-        def add(f: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, *names: str, arrays: tuple[str, ...] | None = None) -> Callable[[F], F]:
+        def add(f: F) -> F:
             for name in names or (f.__name__.rstrip("_"),):
                 self[name] = accepting(name, f, arrays)
             return f
