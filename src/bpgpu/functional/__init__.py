@@ -31,6 +31,7 @@ from bpgpu.functional.convolution import (
     conv_transpose3d,
 )
 from bpgpu.functional.cross_entropy import cross_entropy, nll_loss
+from bpgpu.functional.distances import cosine_similarity, pairwise_distance, pdist
 from bpgpu.functional.dropout import (
     alpha_dropout,
     dropout,
@@ -41,6 +42,15 @@ from bpgpu.functional.dropout import (
 )
 from bpgpu.functional.embedding import embedding, one_hot
 from bpgpu.functional.linear import bilinear, linear
+from bpgpu.functional.margins import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from bpgpu.functional.normalization import (
     batch_norm,
     batch_norm_with_statistics,
@@ -93,6 +103,8 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout1d",
@@ -113,6 +125,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
     "instance_norm_with_statistics",
@@ -126,12 +139,17 @@ __all__ = [
     "logsigmoid",
     "logsumexp",
     "lstm",
+    "margin_ranking_loss",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
+    "pairwise_distance",
+    "pdist",
     "poisson_nll_loss",
     "prelu",
     "relu",
@@ -153,5 +171,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
 ]

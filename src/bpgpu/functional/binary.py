@@ -16,11 +16,11 @@ from bpgpu.functional.activations import _sigmoid, logsigmoid
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.reduction import (
     as_floating,
+    broadcast,
     check_reduction,
     check_same_shape,
     pairwise,
     reduced,
-    same_shape,
     together,
 )
 from bpgpu.functional.select import choose
@@ -179,7 +179,7 @@ def soft_margin_loss(input: Array, target: Array, reduction: str = "mean") -> Ar
     """
     check_reduction("soft_margin_loss", reduction)
     target = as_floating("soft_margin_loss", input, target)
-    return _soft_margin(*same_shape("soft_margin_loss", input, target, warn=False), reduction)
+    return _soft_margin(*broadcast("soft_margin_loss", input=input, target=target), reduction)
 
 
 @rule
@@ -212,7 +212,7 @@ def multilabel_soft_margin_loss(
     arguments.real(name, weight=weight)
     if input.ndim == 0:
         raise ShapeError(f"{name}: expected input (..., C), got a number without axes")
-    x, t = same_shape(name, input, target, warn=False)
+    x, t = broadcast(name, input=input, target=target)
     _check_factors(name, x, weight=weight)
     _, terms, weight = together(_of_logits(x, t, "none"), weight)
     return reduced(_mean_of_last(terms if weight is None else terms * weight), reduction)

@@ -91,31 +91,37 @@ def as_floating(function: str, like: Array, target: Array) -> Array:
     return array_namespace(target).astype(target, like.dtype)
 
 
-def same_shape(
-    function: str, input: Array, target: Array, *, warn: bool = True
-) -> tuple[Array, Array]:
-    """Input and target in one shape, broadcast where they differ; with a warning where torch has one.
+def broadcast(function: str, **arrays: Array) -> list[Array]:
+    """The arrays in one shape.
+
+    *Raises* `ShapeError` if they do not broadcast.
+    """
+    shapes = [x.shape for x in arrays.values()]
+    if all(shape == shapes[0] for shape in shapes):
+        return list(arrays.values())
+    try:
+        shape = broadcast_shape(*shapes)
+    except ShapeError:
+        given = ", ".join(f"{name} {tuple(x.shape)}" for name, x in arrays.items())
+        raise ShapeError(f"{function}: expected shapes that broadcast, got {given}") from None
+    return [array_namespace(x).broadcast_to(x, shape) for x in arrays.values()]
+
+
+def same_shape(function: str, input: Array, target: Array) -> list[Array]:
+    """Input and target in one shape, with a warning where they must be broadcast to it, as in torch.
 
     *Raises* `ShapeError` if they do not broadcast.
     """
     if input.shape == target.shape:
-        return input, target
-    try:
-        shape = broadcast_shape(input.shape, target.shape)
-    except ShapeError:
-        raise ShapeError(
-            f"{function}: expected input and target of one shape, got {tuple(input.shape)} and "
-            f"{tuple(target.shape)}"
-        ) from None
-    if warn:
-        warnings.warn(
-            f"{function}: the input has shape {tuple(input.shape)}, the target "
-            f"{tuple(target.shape)}: they are broadcast to {shape}, which is probably not what you "
-            "want; reshape one of them",
-            stacklevel=3,
-        )
-    xp = array_namespace(input, target)
-    return xp.broadcast_to(input, shape), xp.broadcast_to(target, shape)
+        return [input, target]
+    pair = broadcast(function, input=input, target=target)
+    warnings.warn(
+        f"{function}: the input has shape {tuple(input.shape)}, the target {tuple(target.shape)}: "
+        f"they are broadcast to {tuple(pair[0].shape)}, which is probably not what you want; "
+        "reshape one of them",
+        stacklevel=3,
+    )
+    return pair
 
 
 def check_same_shape(function: str, **arrays: Array) -> None:

@@ -20,9 +20,11 @@ from bpgpu.backend.look import at_hand
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.distances import at_least
 from bpgpu.functional.reduction import (
     REDUCTIONS,
     as_floating,
+    broadcast,
     check_reduction,
     pairwise,
     reduced,
@@ -260,14 +262,8 @@ def poisson_nll_loss(
     """
     check_reduction("poisson_nll_loss", reduction)
     target = as_floating("poisson_nll_loss", input, target)
-    pair = same_shape("poisson_nll_loss", input, target, warn=False)
+    pair = broadcast("poisson_nll_loss", input=input, target=target)
     return _poisson(*pair, reduction, log_input, full, eps)
-
-
-@rule
-def _at_least(xp: Any, x: Any, /, low: float) -> Any:
-    """`max(x, low)` with the gradient of `x` itself, so that a variance can leave its limit."""
-    return (_at_least(x, low) if type(x) is Traced else xp.maximum(x, low)), None
 
 
 def gaussian_nll_loss(
@@ -303,7 +299,7 @@ def gaussian_nll_loss(
     name = "gaussian_nll_loss"
     check_reduction(name, reduction)
     target = as_floating(name, input, target)
-    same_shape(name, input, target, warn=False)
+    broadcast(name, input=input, target=target)
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError(f"{name}: expected var of at least 0, got {var}")
@@ -333,7 +329,7 @@ def _variance(function: str, input: Array, var: Array, eps: float) -> Array:
                 f"{function}: expected var of the shape of the input, {shape}, without its last "
                 f"axis, or with one axis of size 1, got {given}"
             )
-    return xp.where(negative, math.nan, _at_least(var, eps))
+    return xp.where(negative, math.nan, at_least(var, eps))
 
 
 @pairwise
@@ -384,7 +380,7 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
     """
     check_reduction("kl_div", reduction, (*REDUCTIONS, "batchmean"))
     target = as_floating("kl_div", input, target)
-    pair = same_shape("kl_div", input, target, warn=False)
+    pair = broadcast("kl_div", input=input, target=target)
     if reduction != "batchmean":
         return _divergence(*pair, reduction, log_target)
     loss = _divergence(*pair, "sum", log_target)
