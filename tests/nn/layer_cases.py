@@ -176,4 +176,11 @@ CLASSIFICATION_LOSSES = [
 
 LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES]
 
-CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS, *CONVOLUTIONS, *LOSSES]
+FOLDS = [
+    case("Unfold", (2, 3), on=IMAGE),
+    case("Unfold", 2, 2, 1, (2, 1), on=IMAGE[0]),
+    case("Fold", (5, 6), (2, 3), on=normal(2, 12, 16)),
+    case("Fold", 4, 2, stride=2, on=normal(12, 4)),
+]
+
+CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS, *CONVOLUTIONS, *FOLDS, *LOSSES]

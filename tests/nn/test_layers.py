@@ -232,6 +232,8 @@ def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels()
         (lambda: nn.HuberLoss(delta=0.0), "HuberLoss: expected delta above 0, got 0.0"),
         (lambda: nn.SmoothL1Loss(beta=-1.0), "SmoothL1Loss: expected beta of at least 0, got -1.0"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), r"label_smoothing in \[0, 1\], got 2.0"),
+        (lambda: nn.Unfold((2, 0)), r"Unfold: expected kernel_size of at least 1, got \(2, 0\)"),
+        (lambda: nn.Fold(-1, 1), "Fold: expected output_size of at least 0, got -1"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )

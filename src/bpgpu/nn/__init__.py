@@ -47,6 +47,7 @@ from bpgpu.nn.dropout import (
     FeatureAlphaDropout,
 )
 from bpgpu.nn.embedding import Embedding
+from bpgpu.nn.fold import Fold, Unfold
 from bpgpu.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from bpgpu.nn.loss import (
     GaussianNLLLoss,
@@ -108,6 +109,7 @@ __all__ = [
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
@@ -160,6 +162,7 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "Unfold",
     "functional",
     "init",
 ]
