@@ -174,7 +174,36 @@ CLASSIFICATION_LOSSES = [
     case("MultiLabelSoftMarginLoss", POSITIVE[0], reduction="none", on=(X, BITS)),
 ]
 
-LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES]
+SIGNS = np.sign(normal(4))
+
+MARGIN_LOSSES = [
+    case("HingeEmbeddingLoss", on=POSITIVE, call={"target": 2 * BITS - 1}),
+    case("HingeEmbeddingLoss", 0.3, "sum", on=POSITIVE, call={"target": 2 * BITS - 1}),
+    case("MarginRankingLoss", on=(normal(4), normal(4)), call={"target": SIGNS}),
+    case("MarginRankingLoss", 0.5, "none", on=(normal(4), normal(4)), call={"target": SIGNS}),
+    case("CosineEmbeddingLoss", on=(X, normal(4, 6)), call={"target": SIGNS}),
+    case("CosineEmbeddingLoss", -0.2, "none", on=(X, normal(4, 6)), call={"target": SIGNS}),
+    case("MultiMarginLoss", on=(X, CLASSES)),
+    case("MultiMarginLoss", 2, 0.5, POSITIVE[0], "sum", on=(X, CLASSES)),
+    case(
+        "MultiLabelMarginLoss", on=(X[:2], np.asarray([[3, 0, -1, 1, 1, 1], [5, -1, 0, 0, 0, 0]]))
+    ),
+    case("TripletMarginLoss", on=(X, normal(4, 6), normal(4, 6))),
+    case("TripletMarginLoss", 0.5, 3.0, 1e-3, True, "none", on=(X, normal(4, 6), normal(4, 6))),
+    case("TripletMarginWithDistanceLoss", margin=2.0, on=(X, normal(4, 6), normal(4, 6))),
+    case(
+        "TripletMarginWithDistanceLoss", swap=True, reduction="sum", on=(X, 0.5 * X, normal(4, 6))
+    ),
+]
+
+DISTANCES = [
+    case("CosineSimilarity", on=(X, normal(4, 6))),
+    case("CosineSimilarity", 0, 1e-3, on=(IMAGE, IMAGE[:, ::-1])),
+    case("PairwiseDistance", on=(X, normal(4, 6))),
+    case("PairwiseDistance", 1.5, 1e-3, True, on=(X[0], normal(6))),
+]
+
+LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES, *MARGIN_LOSSES, *DISTANCES]
 
 FOLDS = [
     case("Unfold", (2, 3), on=IMAGE),

@@ -234,6 +234,9 @@ def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels()
         (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), r"label_smoothing in \[0, 1\], got 2.0"),
         (lambda: nn.Unfold((2, 0)), r"Unfold: expected kernel_size of at least 1, got \(2, 0\)"),
         (lambda: nn.Fold(-1, 1), "Fold: expected output_size of at least 0, got -1"),
+        (lambda: nn.MultiMarginLoss(3), "MultiMarginLoss: expected p as 1 or 2, got 3"),
+        (lambda: nn.MultiMarginLoss(weight=np.ones((2, 2))), r"expected weight \(C,\), got shape"),
+        (lambda: nn.TripletMarginLoss(0.0), "TripletMarginLoss: expected margin above 0, got 0.0"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )
