@@ -38,6 +38,7 @@ from bpgpu.nn.classification import (
 from bpgpu.nn.containers import ModuleDict, ModuleList, Residual, Sequential
 from bpgpu.nn.conv import Conv1d, Conv2d, Conv3d
 from bpgpu.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from bpgpu.nn.distance import CosineSimilarity, PairwiseDistance
 from bpgpu.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -57,6 +58,15 @@ from bpgpu.nn.loss import (
     MSELoss,
     PoissonNLLLoss,
     SmoothL1Loss,
+)
+from bpgpu.nn.margin import (
+    CosineEmbeddingLoss,
+    HingeEmbeddingLoss,
+    MarginRankingLoss,
+    MultiLabelMarginLoss,
+    MultiMarginLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
 )
 from bpgpu.nn.module import Module
 from bpgpu.nn.norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
@@ -101,6 +111,8 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -117,6 +129,7 @@ __all__ = [
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
     "InstanceNorm1d",
@@ -132,13 +145,17 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
     "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "NLLLoss",
     "PReLU",
+    "PairwiseDistance",
     "Parameter",
     "PoissonNLLLoss",
     "RMSNorm",
@@ -161,6 +178,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
     "functional",
