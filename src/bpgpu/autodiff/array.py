@@ -130,7 +130,7 @@ class Array:
     def __iter__(self) -> Iterator[Array]:
         if self.ndim == 0:
             raise TypeError("a 0-d array cannot be iterated over: it has no axis to walk along")
-        return (self[i, ...] for i in range(self.shape[0]))  # type: ignore[index]
+        return iter(namespace_of(self).unstack(self))  # one node for all rows
 
     def __repr__(self) -> str:
         return f"Array({raw(self)!r})"
@@ -182,7 +182,8 @@ def is_live(x: Any) -> bool:
 
 
 def carries_gradient(x: Any) -> bool:
-    """True for a floating array on an open tape: if it became a plain array, its gradient would be lost in silence."""
+    """True for a floating array on an open tape: if it became a plain array, its gradient would be lost in
+    silence."""
     if not is_floating(x):
         return False
     while type(x) is Array:

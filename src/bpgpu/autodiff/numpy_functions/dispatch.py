@@ -34,7 +34,7 @@ def ufunc(xp: Any, f: Any, method: str, inputs: tuple[Any, ...], options: dict[s
     known = {"reduce": REDUCTIONS, "accumulate": RUNNING}.get(method, {})
     if name in known:
         return FUNCTIONS[known[name]](xp, *inputs, **{"axis": 0, **options})
-    return on_values(xp, getattr(f, method), f"numpy.{name}.{method}", inputs, options)
+    return on_values(xp, getattr(f, method), f"the ufunc {name}.{method}", inputs, options)
 
 
 def called(xp: Any, f: Any, name: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -47,7 +47,7 @@ def called(xp: Any, f: Any, name: str, inputs: tuple[Any, ...], options: dict[st
     standard = RENAMED.get(name, name)
     if standard in RULES or standard in PLAIN:
         return getattr(xp, standard)(*inputs)
-    return on_values(xp, f, f"numpy.{name}", inputs, {})
+    return on_values(xp, f, f"the ufunc {name}", inputs, {})
 
 
 def function(xp: Any, f: Any, name: str, args: Any, options: dict[str, Any]) -> Any:
@@ -130,7 +130,7 @@ def arrays_in(x: Any) -> Iterator[Array]:
 
 
 def refuse(name: str) -> NoReturn:
-    why = REFUSED.get(name.partition(".")[2])
+    why = REFUSED.get(name.removeprefix("the ufunc ").removeprefix("numpy."))
     raise NotDifferentiableError(
         f"{name} of a traced array has no derivative here{': ' + why if why else ''}. Use functions of "
         "xp = bpgpu.array_namespace(x) in its place; where no gradient is wanted, pass bpgpu.stop_gradient(x)"

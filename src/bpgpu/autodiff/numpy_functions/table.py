@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from bpgpu.autodiff.array import Array
@@ -35,24 +36,40 @@ def accepting(
 ) -> Callable[..., Any]:
     """`f` with its array arguments made traced, and an error of ours for options that it does not know."""
     signature = inspect.signature(f)
-    operands = tuple(signature.parameters)[1:2] if arrays is None else arrays
+    parameters = list(signature.parameters)[1:]
+    operands = frozenset(parameters[:1] if arrays is None else arrays)
 
     @functools.wraps(f)
     def call(xp: Any, *args: Any, **options: Any) -> Any:
-        options = {k: v for k, v in options.items() if k not in DEFAULTS or not DEFAULTS[k](v)}
+        values = [
+            traced(xp, x) if k in operands else x
+            for k, x in zip_longest(parameters[: len(args)], args)
+        ]
+        options = {
+            k: traced(xp, v) if k in operands else v
+            for k, v in options.items()
+            if k not in DEFAULTS or not DEFAULTS[k](v)
+        }
         try:
-            bound = signature.bind(xp, *args, **options)
+            return f(xp, *values, **options)
         except TypeError as error:
-            raise NotDifferentiableError(
-                f"numpy.{name} of a traced array: {error}. Its other options have no derivative here; write what they "
-                "do with functions of xp = bpgpu.array_namespace(x)"
-            ) from error
-        for operand in operands:
-            if operand in bound.arguments:
-                bound.arguments[operand] = traced(xp, bound.arguments[operand])
-        return f(*bound.args, **bound.kwargs)
+            explain_options(name, signature, (xp, *values), options, error)
+            raise
 
     return call
+
+
+def explain_options(
+    name: str, signature: inspect.Signature, args: Any, options: Any, error: TypeError
+) -> None:
+    """Raise our error if `error` comes from arguments that the function does not have."""
+    try:
+        signature.bind(*args, **options)
+    except TypeError as mismatch:
+        raise NotDifferentiableError(
+            f"numpy.{name} of a traced array: {mismatch}. Its other options have no derivative here; write what they "
+            "do with functions of xp = bpgpu.array_namespace(x)"
+        ) from error
 
 
 DEFAULTS: dict[str, Callable[[Any], bool]] = {
