@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bpgpu.autodiff.array import Array as Traced
-from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.libraries import namespace_of
@@ -207,5 +207,5 @@ def _one_hot_of_largest(xp: Any, x: Array, axis: int) -> Array:
         return xp.ones_like(x)
     shape = tuple(-1 if i == axis else 1 for i in range(x.ndim))
     largest = xp.argmax(x, axis=axis, keepdims=True)
-    places = xp.arange(x.shape[axis], dtype=largest.dtype, device=largest.device)
+    places = xp.arange(x.shape[axis], dtype=largest.dtype, device=device_of(largest))
     return xp.astype(xp.reshape(places, shape) == largest, x.dtype)

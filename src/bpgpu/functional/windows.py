@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.windows import Sizes, add_windows, window_counts, windows
@@ -52,7 +53,7 @@ def padded(xp: Any, x: Any, pads: tuple[tuple[int, int], ...]) -> Any:
             size = x.shape[axis]
             x = x[(*lead, slice(max(-before, 0), size - max(-after, 0)), ...)]
         blocks = [
-            xp.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), dtype=x.dtype, device=x.device)
+            xp.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), dtype=x.dtype, device=device_of(x))
             if n > 0
             else None
             for n in (before, after)
@@ -160,6 +161,7 @@ def check_counts(name: str, counts: Sizes, sizes: Sizes, kernel: Sizes, dilation
     if any(c < 1 for c in counts):
         reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
         raise ShapeError(
-            f"{name}: the kernel reaches over {reach}, but the padded input has size {sizes}; use a smaller kernel or "
+            f"{name}: the kernel reaches over {reach}, but the padded input has size {sizes}; use a smaller "
+            "kernel or "
             "dilation, or more padding"
         )
