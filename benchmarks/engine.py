@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import itertools
 import os
 import platform
 import statistics
@@ -24,9 +25,9 @@ from typing import Any
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # one thread for everyone, before anyone starts a pool
 
-import numpy as np
+import numpy as np  # noqa: E402 - after the number of threads is set
 
-import bpgpu as bp
+import bpgpu as bp  # noqa: E402
 
 Step = Callable[[], Any]
 RATE = np.float32(0.01)
@@ -37,7 +38,7 @@ class Problem:
 
     def __init__(self, sizes: list[int], batch: int) -> None:
         rng = np.random.default_rng(0)
-        pairs = zip(sizes, sizes[1:], strict=False)
+        pairs = itertools.pairwise(sizes)
         self.layers = [
             (rng.normal(size=(o, i)).astype("f4") / np.float32(i**0.5), np.zeros(o, "f4"))
             for i, o in pairs

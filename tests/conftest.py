@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads woul
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 
-import pytest
+import pytest  # noqa: E402 - after the environment is set
 
 LIBRARIES = {
     "numpy": "array_api_compat.numpy",

@@ -57,9 +57,8 @@ def scalar(xp: Any, ys: Any, asarray: Callable[[np.ndarray], Any]) -> Any:
         name = str(y.dtype)
         if "float" not in name and "complex" not in name:
             continue
-        if "complex" in name:
-            y = xp.real(y) + 0.7 * xp.imag(y)
-        term = xp.sum(y * asarray(weights(tuple(y.shape), salt)))
+        real = xp.real(y) + 0.7 * xp.imag(y) if "complex" in name else y
+        term = xp.sum(real * asarray(weights(tuple(y.shape), salt)))
         total = term if total is None else total + term
     return total
 

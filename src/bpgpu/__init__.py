@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from bpgpu import errors
-from bpgpu.autodiff import methods as _methods
-from bpgpu.autodiff import numpy_protocol as _numpy_protocol
-from bpgpu.autodiff import operators as _operators
-from bpgpu.autodiff import torch_protocol as _torch_protocol
+from bpgpu.autodiff import methods as _methods  # noqa: F401 - completes the traced array
+from bpgpu.autodiff import numpy_protocol as _numpy_protocol  # noqa: F401 - completes the traced array
+from bpgpu.autodiff import operators as _operators  # noqa: F401 - completes the traced array
+from bpgpu.autodiff import torch_protocol as _torch_protocol  # noqa: F401 - completes the traced array
 from bpgpu.autodiff.check import check_grads
 from bpgpu.autodiff.control import checkpoint, custom_vjp, stop_gradient
 from bpgpu.autodiff.derived import hessian, hvp, jacobian, jvp

@@ -60,13 +60,13 @@ def test_jvp_takes_trees_and_a_lone_argument():
 
 
 def test_jvp_of_a_function_that_does_not_depend_on_its_argument_is_zero():
-    out, tangent = bp.jvp(lambda x: np.ones(2), (X,), (V,))
+    _, tangent = bp.jvp(lambda x: np.ones(2), (X,), (V,))
     equal(tangent, np.zeros(2))
 
 
 def test_vjp_can_be_pulled_again_and_differentiated(xp):
     x, ct = to(xp, X), to(xp, R.normal(size=4))
-    out, pull = bp.vjp(traced(field), x)
+    _, pull = bp.vjp(traced(field), x)
     _, theirs = jax.vjp(with_jax(field), X)
     for _ in range(2):
         equal(pull(ct)[0], theirs(numpy_of(ct))[0])
@@ -195,7 +195,8 @@ def test_gradients_have_the_structure_of_the_argument():
     equal(g["a"][1][0], 4 * V)
     assert g["a"][1][1] is None
     equal(g["layer"].w, 6 * (X + 1))
-    assert isinstance(g["layer"], Layer) and g["layer"].name is None
+    assert isinstance(g["layer"], Layer)
+    assert g["layer"].name is None
     equal(g["p"].x, 8 * (V + 1))
     assert isinstance(g["p"], Point)
     equal(g[7], np.zeros(3))
@@ -211,7 +212,8 @@ def test_has_aux():
         3.0
     )
     assert (value, g, aux["n"]) == (9.0, 6.0, 5)
-    assert aux["double"] == 6.0 and not hasattr(aux["double"], "tape")
+    assert aux["double"] == 6.0
+    assert not hasattr(aux["double"], "tape")
     assert bp.grad(lambda x: (x * x, "note"), has_aux=True)(3.0) == (6.0, "note")
 
 
@@ -228,7 +230,8 @@ def test_the_callers_arrays_stay_untouched_and_gradients_are_their_own():
         return bp.array_namespace(x).sum(x + y)
 
     gx, gy = bp.grad(f, (0, 1))(x, y)
-    assert np.array_equal(x, X) and np.array_equal(y, V)
+    assert np.array_equal(x, X)
+    assert np.array_equal(y, V)
     equal(gx, [0, 2, 2])
     gx *= 7
     equal(gy, [1, 1, 1])

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch.nn.functional as theirs
-from gradients import numpy_of, to
-from torch_compare import compare
 
 import bpgpu as bp
 from bpgpu import functional as ours
 from bpgpu.errors import DtypeError, ShapeError
+from gradients import numpy_of, to
+from torch_compare import compare
 
 R = np.random.default_rng(0)
 F = (ours.scaled_dot_product_attention, theirs.scaled_dot_product_attention)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as theirs
-from torch_compare import compare
 
 from bpgpu import functional as ours
 from bpgpu.errors import DtypeError, ShapeError
+from torch_compare import compare
 
 R = np.random.default_rng(0)
 SETTINGS = list(itertools.product((1, 2, (2, 1)), (0, 1, (0, 2)), (1, 2), (1, 2)))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as theirs
-from gradients import numpy_of, to
-from torch_compare import compare
 
 import bpgpu as bp
 from bpgpu import functional as ours
 from bpgpu.errors import ShapeError
+from gradients import numpy_of, to
+from torch_compare import compare
 
 R = np.random.default_rng(0)
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gradients import to
-from torch_compare import compare
 
 from bpgpu import functional as ours
 from bpgpu.errors import ShapeError
+from gradients import to
+from torch_compare import compare
 
 R = np.random.default_rng(0)
-T, N, I, H, P = 4, 3, 2, 5, 2
+T, N, I, H, P = 4, 3, 2, 5, 2  # noqa: E741 - the letters of the formulas
 
 
 def draw(*shape: int) -> np.ndarray:

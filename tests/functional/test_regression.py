@@ -286,7 +286,9 @@ def test_compiled_gradients_are_those_of_the_plain_ones(name: str, options: dict
 def test_bad_input_is_refused(xp: Any, name: str) -> None:
     f = getattr(bf, name)
     x, t = (given(xp, a) for a in pair(4))
-    with pytest.raises(ShapeError, match=rf"{name}: expected shapes that broadcast, got input \(4,\), target"):
+    with pytest.raises(
+        ShapeError, match=rf"{name}: expected shapes that broadcast, got input \(4,\), target"
+    ):
         f(x, t[:3, ...])
     with pytest.raises(DtypeError, match=f"{name}: expected a floating array as input"):
         f(given(xp, np.ones(4, int)), t)

@@ -227,12 +227,14 @@ def test_load_state_dict_is_all_or_nothing():
     with pytest.raises(ModuleError) as error:
         model.load_state_dict(bad)
     text = str(error.value)
-    assert "1.bias: missing" in text and "extra: unexpected" in text
+    assert "1.bias: missing" in text
+    assert "extra: unexpected" in text
     assert "0.bias: expected shape (4,), got (7,)" in text
     assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
     address = model[0].weight
     model.load_state_dict({k: v.astype("f4") for k, v in state.items()})
-    assert model[0].weight is address and address.dtype == "f8"
+    assert model[0].weight is address
+    assert address.dtype == "f8"
     assert np.allclose(address, state["0.weight"])
 
 

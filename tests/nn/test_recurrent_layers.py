@@ -13,7 +13,7 @@ from bpgpu.errors import ShapeError
 from bpgpu.nn import recurrent as ours
 
 R = np.random.default_rng(0)
-T, N, I, H = 4, 3, 2, 5
+T, N, I, H = 4, 3, 2, 5  # noqa: E741 - the letters of the formulas
 
 
 def load(mine: Any, theirs: Any) -> Any:

@@ -29,7 +29,8 @@ def torch_function(
         return getattr(Array, dunder)(a, b)
     if any(_would_lose(x) for x in (*args, *(kwargs or {}).values())):
         raise LibraryError(
-            f"torch.{name} was given a traced array, which is no tensor. Use the functions of the Array API standard, "
+            f"torch.{name} was given a traced array, which is no tensor. Use the functions of the Array API "
+            "standard, "
             f"xp.{name} with xp = bpgpu.array_namespace(x), if it is one of them; where no gradient is wanted, pass "
             "bpgpu.stop_gradient(x)"
         )

@@ -308,13 +308,15 @@ def _check_loss(call: Call, loss: Any, tape: Tape) -> None:
         )
     if type(loss) is Array and loss.shape != ():
         raise ShapeError(
-            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it (xp.sum, xp.mean), or "
+            f"{call.name}: the function must return a scalar, got shape {loss.shape}. Reduce it (xp.sum, "
+            "xp.mean), or "
             "use vjp or jacobian for functions with several outputs"
         )
     if type(loss) is not Array or loss.tape is not tape:
         got = f"an array of {loss.dtype}" if type(loss) is Array else type(loss).__name__
         raise NotDifferentiableError(
-            f"{call.name}: the result does not depend on the differentiated arguments, got {got}. The gradient was cut "
+            f"{call.name}: the result does not depend on the differentiated arguments, got {got}. The gradient "
+            "was cut "
             "on the way: by stop_gradient, by a comparison or an integer, or by a conversion to another library; or "
             "another argument was meant (argnums)"
         )
@@ -350,8 +352,8 @@ def _gradient(tape: Tape, tree: Any, stream: Any) -> Any:
 
 
 def anchored(leaf: Any, g: Any) -> Any:
-    """A gradient that is constant with respect to a traced leaf, as a result of that trace: its own derivative is zero,
-    not undefined."""
+    """A gradient that is constant with respect to a traced leaf, as a result of that trace: its own derivative is
+    zero, not undefined."""
     if type(g) is not Array or g.tape is not None or type(leaf) is not Array or leaf.tape is None:
         return g
     return Array(g if leaf.tape.nested else g.value, leaf.tape, leaf.tape.input())

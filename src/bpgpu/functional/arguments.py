@@ -26,8 +26,8 @@ def floating(function: str, **arrays: Array) -> None:
 
     >>> import numpy as np
     >>> floating("softplus", input=np.asarray([1, 2]))
-    Traceback (most recent call last):
-    bpgpu.errors.DtypeError: softplus: expected a floating array as input, got dtype int64; cast it, xp.astype(input, \
+    Traceback (most recent call last): bpgpu.errors.DtypeError: softplus: expected a floating array as input, got
+    dtype int64; cast it, xp.astype(input, \
 xp.float32)
     """
     for name, x in arrays.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.control import stop_gradient
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule, unbroadcast
@@ -26,9 +26,8 @@ def attend(
 ) -> Any:
     """`(..., L, E), (..., S, E), (..., S, V), (..., L, S) -> (..., L, V)`.
 
-    `bias` is added to the scores; `allowed` is a truth value for each score, and `kept` a factor for each weight: both
-    constants, any of them absent.
-    """
+    `bias` is added to the scores; `allowed` is a truth value for each score, and `kept` a factor for each weight:
+    both constants, any of them absent."""
     p = attention_weights(xp, q, k, bias, allowed, scale)  # (..., L, S)
     w = p if kept is None else p * kept
     y = w @ v
@@ -82,13 +81,13 @@ def scaled_dot_product_attention(
     *Shape* `(..., L, E), (..., S, E), (..., S, V) -> (..., L, V)`; the leading axes broadcast.
 
     *Parameters* `attn_mask`: truth values, `True` where a query may look, or numbers that are added to the scores; it
-    broadcasts to `(..., L, S)`. `is_causal`: query `i` looks at keys up to `i`; not together with a mask. `dropout_p`:
-    weights that are dropped, always (there is no training mode here); `dropout_key`: of `bpgpu.random`. `scale`: by
-    default `1 / sqrt(E)`. `enable_gqa`: there are fewer heads of keys and values than of queries (axis -3); each serves
-    as many heads of queries one after another.
+    broadcasts to `(..., L, S)`. `is_causal`: query `i` looks at keys up to `i`; not together with a mask.
+    `dropout_p`: weights that are dropped, always (there is no training mode here); `dropout_key`: of `bpgpu.random`.
+    `scale`: by default `1 / sqrt(E)`. `enable_gqa`: there are fewer heads of keys and values than of queries (axis
+    -3); each serves as many heads of queries one after another.
 
-    *Raises* `ShapeError` for shapes that do not belong together; `DtypeError` for a mask of integers; `ValueError` for a
-    mask beside `is_causal`, or a probability outside [0, 1].
+    *Raises* `ShapeError` for shapes that do not belong together; `DtypeError` for a mask of integers; `ValueError`
+    for a mask beside `is_causal`, or a probability outside [0, 1].
 
     *Notes* A query that may look nowhere gets 0, as in torch.
 
@@ -152,8 +151,8 @@ def _mask(
     if is_causal:
         if mask is not None:
             raise ValueError(f"{name}: is_causal=True makes its own mask; leave attn_mask out")
-        return None, xp.arange(columns, device=query.device)[None, :] <= (
-            xp.arange(rows, device=query.device)[:, None]
+        return None, xp.arange(columns, device=device_of(query))[None, :] <= (
+            xp.arange(rows, device=device_of(query))[:, None]
         )
     if mask is None:
         return None, None
@@ -181,5 +180,7 @@ def _repeated(name: str, query: Array, x: Array) -> Array:
 def _nothing_to_see(xp: Any, query: Array, key: Array, value: Array) -> Array:
     """Without keys every query gets 0."""
     lead = _lead("scaled_dot_product_attention", query, key)
-    y = xp.zeros((*lead, query.shape[-2], value.shape[-1]), dtype=query.dtype, device=query.device)
+    y = xp.zeros(
+        (*lead, query.shape[-2], value.shape[-1]), dtype=query.dtype, device=device_of(query)
+    )
     return y + 0 * (xp.sum(query) + xp.sum(key) + xp.sum(value))

@@ -219,7 +219,8 @@ def _conv_transpose(
     for e, t, d in zip(extra, step, gap, strict=True):
         if e >= max(t, d):
             raise ShapeError(
-                f"{name}: output_padding must be smaller than stride or dilation, got output_padding={output_padding}, "
+                f"{name}: output_padding must be smaller than stride or dilation, got "
+                f"output_padding={output_padding}, "
                 f"stride={stride}, dilation={dilation}"
             )
     kernel, given = tuple(weight.shape[2:]), tuple(input.shape[-n:])

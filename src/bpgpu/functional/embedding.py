@@ -189,7 +189,8 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     if num_classes == -1:
         if 0 in index.shape:
             raise ValueError(
-                "one_hot: expected num_classes for an input without an element, of which the number of classes cannot "
+                "one_hot: expected num_classes for an input without an element, of which the number of classes "
+                "cannot "
                 "be found"
             )
         num_classes = max(int(xp.max(index)) + 1, 1)

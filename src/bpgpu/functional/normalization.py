@@ -81,10 +81,10 @@ def batch_norm(
 ) -> Array:
     """Normalise each channel over the examples and all other axes.
 
-    With `training` by the statistics of this batch; the running ones then move towards them:
-    `running = (1 - momentum) running + momentum batch`, with the variance dividing by `n - 1`. Given arrays are
-    updated in place where their library can; `batch_norm_with_statistics` returns them instead. Without `training` the
-    running statistics are used, as constants.
+    With `training` by the statistics of this batch; the running ones then move towards them: `running = (1 -
+    momentum) running + momentum batch`, with the variance dividing by `n - 1`. Given arrays are updated in place
+    where their library can; `batch_norm_with_statistics` returns them instead. Without `training` the running
+    statistics are used, as constants.
 
     *Shape* `(N, C, ...) -> (N, C, ...)`; all others `(C,)`, or absent.
 
@@ -368,7 +368,8 @@ def _last_axes(
     )
     if not shape or tuple(input.shape[-len(shape) :]) != shape or input.ndim < len(shape):
         raise ShapeError(
-            f"{name}: expected input (*, {', '.join(map(str, shape))}), got {tuple(input.shape)}; normalized_shape is "
+            f"{name}: expected input (*, {', '.join(map(str, shape))}), got {tuple(input.shape)}; "
+            "normalized_shape is "
             f"{shape}"
         )
     for what, parameter in (("weight", weight), ("bias", bias)):

@@ -1,13 +1,12 @@
 """Recurrent layers over whole sequences: RNN, LSTM and GRU, each with its own way back through time.
 
-All three are arranged alike. What does not depend on the state is one matrix product for the whole sequence,
-`W_ih x_t + b_ih + b_hh` for all `t` at once. The loop over time then does what must wait for the state. The way back
-runs the loop in reverse and collects `dz_t`, the gradient of what went into the nonlinearities; from them the gradient of
+All three are arranged alike. What does not depend on the state is one matrix product for the whole sequence, `W_ih
+x_t + b_ih + b_hh` for all `t` at once. The loop over time then does what must wait for the state. The way back runs
+the loop in reverse and collects `dz_t`, the gradient of what went into the nonlinearities; from them the gradient of
 each weight is again one product for the whole sequence (P. Werbos, 1990, "Backpropagation through time").
 
-Sequences of different length are padded to `(T, N, ...)` and marked by `mask` of shape `(T, N)`: where it is false the
-state stays as it was and the output is 0. With `reverse` time runs backwards.
-"""
+Sequences of different length are padded to `(T, N, ...)` and marked by `mask` of shape `(T, N)`: where it is false
+the state stays as it was and the output is 0. With `reverse` time runs backwards."""
 
 from __future__ import annotations
 
@@ -279,8 +278,8 @@ def rnn(
 ) -> tuple[Array, Array]:
     """One layer of an Elman network: `h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`.
 
-    *Shape* input `(T, N, I)`, `hx` `(N, H)`, `w_ih` `(H, I)`, `w_hh` `(H, H)`, biases `(H,)`; the result is all states
-    `(T, N, H)` and the last one `(N, H)`.
+    *Shape* input `(T, N, I)`, `hx` `(N, H)`, `w_ih` `(H, I)`, `w_hh` `(H, H)`, biases `(H,)`; the result is all
+    states `(T, N, H)` and the last one `(N, H)`.
 
     *Parameters* `nonlinearity`: "tanh" or "relu". `mask` of truth values, `(T, N)`: where a sequence is there.
     `reverse`: time runs backwards.
@@ -308,8 +307,8 @@ def lstm(
 ) -> tuple[Array, tuple[Array, Array]]:
     """One layer of an LSTM.
 
-    `i, f, o = sigmoid(...)`, `g = tanh(...)`, each of its rows of `W_ih x_t + b_ih + W_hh h_(t-1) + b_hh` in the order
-    `i, f, g, o`; `c_t = f c_(t-1) + i g`; `h_t = o tanh(c_t)`, times `W_hr` if it is given.
+    `i, f, o = sigmoid(...)`, `g = tanh(...)`, each of its rows of `W_ih x_t + b_ih + W_hh h_(t-1) + b_hh` in the
+    order `i, f, g, o`; `c_t = f c_(t-1) + i g`; `h_t = o tanh(c_t)`, times `W_hr` if it is given.
 
     *Shape* input `(T, N, I)`, `hx` is `h` `(N, P)` and `c` `(N, H)`; `w_ih` `(4 H, I)`, `w_hh` `(4 H, P)`, biases
     `(4 H,)`, `w_hr` `(P, H)`; without projection `P = H`. The result is all `h_t` `(T, N, P)` and the last `(h, c)`.
@@ -346,9 +345,8 @@ def gru(
 
     *Parameters* `mask`, `reverse` as for `rnn`.
 
-    *References* K. Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder"; the reset gate stands
-    after the product, as in torch and cuDNN.
-    """
+    *References* K. Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder"; the reset gate
+    stands after the product, as in torch and cuDNN."""
     _check("gru", input, hx, w_ih, w_hh, b_ih, b_hh, mask, 3)
     return _gru(input, hx, w_ih, w_hh, b_ih, b_hh, _mask(input, mask), reverse)  # type: ignore[no-any-return]
 

@@ -1,7 +1,12 @@
 """Habits from torch that cannot work on plain arrays, and the form that they have here."""
 
+_NO_GRADIENT_HOOKS = (
+    "there are no hooks; wrap the layer with bp.custom_vjp to see or change its gradient"
+)
+
 HABITS = {
-    "zero_grad": "gradients are not stored, so there is nothing to zero: value, grads = bp.value_and_grad(loss)(model, x, y)",
+    "zero_grad": "gradients are not stored, so there is nothing to zero: "
+    "value, grads = bp.value_and_grad(loss)(model, x, y)",
     "requires_grad_": "freeze and unfreeze parameters by path: model.freeze('encoder'), model.unfreeze()",
     "cuda": "name the device once: model.to(bp.device('cuda'))",
     "cpu": "name the device once: model.to(bp.device('cpu'))",
@@ -10,8 +15,8 @@ HABITS = {
     "half": "cast with model.to(dtype='float16')",
     "bfloat16": "cast with model.to(dtype='bfloat16')",
     "register_forward_hook": "there are no hooks; wrap the layer in a Module whose forward does what the hook would do",
-    "register_backward_hook": "there are no hooks; wrap the layer with bp.custom_vjp to see or change its gradient",
-    "register_full_backward_hook": "there are no hooks; wrap the layer with bp.custom_vjp to see or change its gradient",
+    "register_backward_hook": _NO_GRADIENT_HOOKS,
+    "register_full_backward_hook": _NO_GRADIENT_HOOKS,
     "share_memory": "processes do not share arrays here; send model.state_dict()",
 }
 """Attribute -> what to write instead."""

@@ -6,9 +6,9 @@ import math
 import warnings
 from typing import Any
 
-from bpgpu import functional as F
+from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu import random
-from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.errors import ModuleError, ShapeError
 from bpgpu.nn import init
@@ -29,6 +29,7 @@ class RNNBase(Module):
     """
 
     gates = 1
+    key: Any
 
     def __init__(
         self,
@@ -133,17 +134,17 @@ class RNNBase(Module):
             for d, suffix in enumerate(self._suffixes):
                 at = k * len(self._suffixes) + d
                 state = tuple(s[at, ...] for s in found)
-                y, state = self._layer(x, state, self._weights(k, suffix), mask, d == 1)
+                y, ends = self._layer(x, state, self._weights(k, suffix), mask, d == 1)
                 outputs.append(y)
-                last.append(state)
+                last.append(ends)
             x = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=-1)
             if self.dropout > 0 and self.training and k < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, key=raw(self.key))
                 self.key = random.advance(raw(self.key))
-        ends = tuple(xp.stack(parts, axis=0) for parts in zip(*last, strict=True))
+        states = tuple(xp.stack(parts, axis=0) for parts in zip(*last, strict=True))
         if not batched:
-            return xp.squeeze(x, axis=1), tuple(xp.squeeze(s, axis=1) for s in ends)
-        return (xp.permute_dims(x, (1, 0, 2)) if self.batch_first else x), ends
+            return xp.squeeze(x, axis=1), tuple(xp.squeeze(s, axis=1) for s in states)
+        return (xp.permute_dims(x, (1, 0, 2)) if self.batch_first else x), states
 
     def _states(
         self, xp: Any, x: Array, states: tuple[Array | None, ...], batched: bool
@@ -154,15 +155,15 @@ class RNNBase(Module):
         for i, state in enumerate(states):
             shape = (count, n, self._width if i == 0 else self.hidden_size)
             if state is None:
-                found.append(xp.zeros(shape, dtype=x.dtype, device=x.device))
+                found.append(xp.zeros(shape, dtype=x.dtype, device=device_of(x)))
                 continue
-            state = state if batched else xp.expand_dims(state, axis=1)
-            if tuple(state.shape) != shape:
+            given = state if batched else xp.expand_dims(state, axis=1)
+            if tuple(given.shape) != shape:
                 raise ShapeError(
                     f"expected a state of shape {shape if batched else shape[:1] + shape[2:]}, got "
                     f"{tuple(state.shape)}: layers times directions, examples, size"
                 )
-            found.append(state)
+            found.append(given)
         return tuple(found)
 
     def extra_repr(self) -> str:
@@ -187,8 +188,8 @@ class RNNBase(Module):
 class RNN(RNNBase):
     """Layers of an Elman network: `h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`.
 
-    *Shape* input `(T, N, I)`, with `batch_first` `(N, T, I)`, or `(T, I)`; `hx` `(layers * directions, N, H)`, zeros if
-    absent. The result is the output of the last layer, `(T, N, directions * H)`, and the last states, like `hx`.
+    *Shape* input `(T, N, I)`, with `batch_first` `(N, T, I)`, or `(T, I)`; `hx` `(layers * directions, N, H)`, zeros
+    if absent. The result is the output of the last layer, `(T, N, directions * H)`, and the last states, like `hx`.
 
     *Parameters* `nonlinearity`: "tanh" or "relu". `dropout`: of the outputs of all layers but the last, in training.
     `bidirectional`: a second set of weights runs back in time, its outputs stand beside those of the first.
@@ -271,8 +272,8 @@ class GRU(RNNBase):
 class LSTM(RNNBase):
     """Layers of long short-term memory; see `functional.lstm` for the formula, `RNN` for shapes and parameters.
 
-    The state is a pair: `h` of shape `(layers * directions, N, H)`, or `P` in place of `H` with a projection, and `c` of
-    shape `(layers * directions, N, H)`. `proj_size`: the output of each step is mapped to so many numbers.
+    The state is a pair: `h` of shape `(layers * directions, N, H)`, or `P` in place of `H` with a projection, and `c`
+    of shape `(layers * directions, N, H)`. `proj_size`: the output of each step is mapped to so many numbers.
 
     *References* S. Hochreiter and J. Schmidhuber (1997), "Long short-term memory"; H. Sak et al. (2014) for the
     projection.
@@ -299,7 +300,7 @@ def _mask(xp: Any, name: str, lengths: Any, x: Array) -> Any:
         raise ShapeError(
             f"{name}: expected lengths of shape ({x.shape[1]},), one for each sequence, got {tuple(counts.shape)}"
         )
-    steps = xp.arange(x.shape[0], dtype=counts.dtype, device=x.device)
+    steps = xp.arange(x.shape[0], dtype=counts.dtype, device=device_of(x))
     return raw(xp.expand_dims(steps, axis=1) < counts)
 
 
@@ -309,9 +310,8 @@ def _mask(xp: Any, name: str, lengths: Any, x: Array) -> Any:
 class _Cell(Module):
     """One step of one layer, for loops of one's own.
 
-    *Attributes* `weight_ih` `(gates * hidden, input)`, `weight_hh` `(gates * hidden, hidden)`, `bias_ih` and `bias_hh`
-    `(gates * hidden,)`, drawn uniformly from `(-k, k)`, `k = 1 / sqrt(hidden_size)`.
-    """
+    *Attributes* `weight_ih` `(gates * hidden, input)`, `weight_hh` `(gates * hidden, hidden)`, `bias_ih` and
+    `bias_hh` `(gates * hidden,)`, drawn uniformly from `(-k, k)`, `k = 1 / sqrt(hidden_size)`."""
 
     gates = 1
     weight_ih: Any
@@ -354,10 +354,9 @@ class _Cell(Module):
         for state in states:
             if state is None:
                 shape = (x.shape[0], self.hidden_size)
-                state = xp.zeros(shape, dtype=x.dtype, device=x.device)
-            elif not batched:
-                state = xp.expand_dims(state, axis=0)
-            found.append(state)
+                found.append(xp.zeros(shape, dtype=x.dtype, device=device_of(x)))
+            else:
+                found.append(state if batched else xp.expand_dims(state, axis=0))
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         _, last = f(
             xp.expand_dims(x, axis=0), tuple(found) if len(found) > 1 else found[0], *weights
@@ -414,8 +413,8 @@ class GRUCell(_Cell):
 class LSTMCell(_Cell):
     """One step of an LSTM; see `functional.lstm`.
 
-    *Shape* input `(N, I)` or `(I,)`, `hx` the pair `h`, `c`, each `(N, H)`, zeros if absent; the result is the new pair.
-    """
+    *Shape* input `(N, I)` or `(I,)`, `hx` the pair `h`, `c`, each `(N, H)`, zeros if absent; the result is the new
+    pair."""
 
     gates = 4
 
