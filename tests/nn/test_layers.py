@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,9 @@ import torch
 import bpgpu as bp
 from bpgpu import nn
 from gradients import numpy_of
-from nn.against_torch import Case, both, compare_layers
+from nn.against_torch import Case, both, compare_layers, to_library
 from nn.layer_cases import CASES
-from torch_compare import given
+from torch_compare import given, outputs
 
 LEFT_OUT = ("self", "size_average", "reduce")
 
@@ -28,6 +30,59 @@ def test_a_layer_computes_what_torch_computes(xp: Any, c: Case) -> None:
 def test_a_layer_looks_as_in_torch(c: Case) -> None:
     ours, theirs = both(__import__("array_api_compat.numpy").numpy, c)
     assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize("c", CASES, ids=str)
+def test_a_layer_keeps_float32_and_can_be_copied(c: Case) -> None:
+    layer = getattr(nn, c.name)(*c.args, **c.kwargs).to(dtype="float32")
+    inputs = [single(x) for x in c.inputs]
+    call = {k: single(x) for k, x in c.call.items()}
+    clone = pickle.loads(pickle.dumps(layer))
+    y, again = outputs(layer(*inputs, **call))[0], outputs(clone(*inputs, **call))[0]
+    assert y.dtype == np.float32
+    assert np.array_equal(y, again, equal_nan=True)
+    assert repr(clone) == repr(layer) == repr(copy.deepcopy(layer))
+
+
+def single(x: Any) -> Any:
+    is_double = isinstance(x, np.ndarray) and x.dtype == np.float64
+    return x.astype(np.float32) if is_double else x
+
+
+COMPILED = {
+    "BatchNorm2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Embedding",
+    "GELU",
+    "LayerNorm",
+    "Linear",
+    "LocalResponseNorm",
+}
+FIRST_OF_EACH = {c.name: c for c in reversed(CASES)}
+
+
+@pytest.mark.parametrize("name", sorted(COMPILED))
+def test_a_layer_gives_the_same_inside_jax_jit(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    c = FIRST_OF_EACH[name]
+    layer = getattr(nn, name)(*c.args, **c.kwargs).to(dtype="float64").eval()
+
+    def gradients(*inputs: Any) -> list[Any]:
+        def loss(m: Any, first: Any) -> Any:
+            y = m(first, *inputs[1:])
+            return bp.array_namespace(y).sum(y * y)
+
+        if not layer.trainable():
+            return [bp.grad(lambda x: loss(layer, x))(inputs[0])]
+        return list(bp.grad(loss)(layer, inputs[0]).values())
+
+    plain = gradients(*c.inputs)
+    to_library(layer, jax.numpy)
+    compiled = jax.jit(gradients)(*map(jax.numpy.asarray, c.inputs))
+    for a, b in zip(plain, compiled, strict=True):
+        assert np.allclose(a, b, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", sorted({c.name for c in CASES}))
