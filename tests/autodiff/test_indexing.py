@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as np_arrays
+from hypothesis.extra.numpy import basic_indices, integer_array_indices
 
 import bpgpu as bp
 from bpgpu import errors
@@ -568,3 +572,54 @@ def test_gradients_share_no_memory_with_inputs_or_cotangents(xp):
     g = bp.grad(lambda x: total(half_square(x)))(x)
     g *= 0
     np.testing.assert_array_equal(numpy_of(x), V)
+
+
+# ---- any index
+
+
+SHAPE = (3, 4, 2)
+indices = st.one_of(
+    basic_indices(SHAPE, allow_newaxis=True),
+    integer_array_indices(SHAPE),
+    integer_array_indices(SHAPE[:2]),
+    integer_array_indices(SHAPE[:1]),
+    np_arrays(bool, SHAPE),
+    np_arrays(bool, SHAPE[:2]),
+    integer_array_indices(SHAPE[1:2]).map(lambda k: (slice(None, None, -1), *k)),
+    integer_array_indices(SHAPE[2:]).map(lambda k: (1, ..., *k)),
+    integer_array_indices(SHAPE[1:2]).map(lambda k: (None, slice(2), *k, slice(1, None))),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(indices)
+def test_the_gradient_of_any_reading_adds_at_its_positions(key):
+    x = np.arange(24.0).reshape(SHAPE) / 7
+    weight = np.cos(np.arange(x[key].size) + 0.5).reshape(x[key].shape)
+    expected = np.zeros(SHAPE)
+    np.add.at(expected, key, weight)
+    np.testing.assert_allclose(bp.grad(lambda x: total(x[key] * weight))(x), expected, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(indices)
+def test_the_gradient_of_any_assignment_is_that_of_what_stays(key):
+    x = np.arange(24.0).reshape(SHAPE) / 7
+    weight = np.cos(np.arange(24) + 0.5).reshape(SHAPE)
+    v = np.sin(np.arange(x[key].size) + 0.5).reshape(x[key].shape)
+
+    def f(x, v):
+        y = x * 1.0
+        y[key] = v
+        return total(y * weight)
+
+    plain = x.copy()
+    plain[key] = v
+    value, (gx, gv) = bp.value_and_grad(f, (0, 1))(x, v)
+    assert value == pytest.approx(np.sum(plain * weight))
+    kept = np.ones(SHAPE)
+    kept[key] = 0
+    np.testing.assert_allclose(gx, kept * weight)
+    numbers, marks = np.arange(1.0, v.size + 1).reshape(v.shape), np.zeros(SHAPE)
+    marks[key] = numbers
+    np.testing.assert_allclose(gv, np.where(np.isin(numbers, marks), weight[key], 0.0))
