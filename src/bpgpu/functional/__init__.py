@@ -31,6 +31,7 @@ from bpgpu.functional.convolution import (
     conv_transpose3d,
 )
 from bpgpu.functional.cross_entropy import cross_entropy, nll_loss
+from bpgpu.functional.ctc import ctc_loss
 from bpgpu.functional.distances import cosine_similarity, pairwise_distance, pdist
 from bpgpu.functional.dropout import (
     alpha_dropout,
@@ -106,6 +107,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
