@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
+from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array
 from bpgpu.nn.chance import Random
 
@@ -13,7 +14,7 @@ class _Dropout(Random):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: expected p in [0, 1], got {p}")
+            raise ArgumentError(f"{type(self).__name__}: expected p in [0, 1], got {p}")
         self.p = p
         self.inplace = inplace
 
@@ -34,7 +35,7 @@ class Dropout(_Dropout):
     *Parameters* `p`: the probability of 0, in [0, 1] (0.5). `inplace`: stands in torch's place, the
     input is never changed.
 
-    *Raises* `ValueError` unless `p` is a probability.
+    *Raises* `ArgumentError` unless `p` is a probability.
 
     *References* N. Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from
     overfitting".
