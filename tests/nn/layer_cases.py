@@ -174,6 +174,16 @@ CLASSIFICATION_LOSSES = [
     case("MultiLabelSoftMarginLoss", POSITIVE[0], reduction="none", on=(X, BITS)),
 ]
 
+LENGTHS = {"input_lengths": (6, 5), "target_lengths": (2, 3)}
+TARGETS = np.asarray([[1, 3, 2], [2, 2, 1]])
+STEPS = normal(6, 2, 4)
+STEPS -= np.log(np.exp(STEPS).sum(axis=-1, keepdims=True))
+
+SEQUENCE_LOSSES = [
+    case("CTCLoss", on=STEPS, call={"targets": TARGETS, **LENGTHS}),
+    case("CTCLoss", 3, "none", True, on=STEPS, call={"targets": TARGETS % 3, **LENGTHS}),
+]
+
 SIGNS = np.sign(normal(4))
 
 MARGIN_LOSSES = [
@@ -203,7 +213,7 @@ DISTANCES = [
     case("PairwiseDistance", 1.5, 1e-3, True, on=(X[0], normal(6))),
 ]
 
-LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES, *MARGIN_LOSSES, *DISTANCES]
+LOSSES = [*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES, *MARGIN_LOSSES, *SEQUENCE_LOSSES, *DISTANCES]
 
 FOLDS = [
     case("Unfold", (2, 3), on=IMAGE),

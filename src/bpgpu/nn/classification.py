@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array
@@ -150,3 +152,34 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
 
     def forward(self, input: Array, target: Array) -> Array:
         return F.multilabel_soft_margin_loss(input, target, self.weight, self.reduction)
+
+
+class CTCLoss(Loss):
+    """Connectionist temporal classification: minus the log probability of a label sequence, summed over
+    all ways to stretch it over time with blanks between.
+
+    *Shape* log_probs `(T, N, C)` or `(T, C)`, log probabilities (`LogSoftmax`); targets `(N, S)`, or all
+    in one row, `(sum of target_lengths,)`; input_lengths, target_lengths `(N,)` or `()`, or tuples.
+
+    *Parameters* `blank`: the class of the blank (0). `reduction`: `"none"`, `"mean"` (the default: each
+    loss divided by its target's length first) or `"sum"`. `zero_infinity`: losses of targets that are
+    too long for their input, and their gradients, count 0 (False).
+
+    *Raises* `ValueError` for another reduction; in the call, as `functional.ctc_loss`.
+
+    *References* A. Graves et al. (2006), "Connectionist temporal classification: labelling unsegmented
+    sequence data with recurrent neural networks".
+    """
+
+    def __init__(
+        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(
+        self, log_probs: Array, targets: Array, input_lengths: Any, target_lengths: Any
+    ) -> Array:
+        settings = (self.blank, self.reduction, self.zero_infinity)
+        return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, *settings)
