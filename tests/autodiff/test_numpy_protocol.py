@@ -387,3 +387,13 @@ def test_kernels_of_cupy_take_constants_only():
         return y * x
 
     np.testing.assert_allclose(gradient(f, X)[0], X + 1)
+
+
+def test_arrays_of_python_objects_are_refused():
+    objects = np.asarray([1, 2, 3, 4], dtype=object)
+    for meet in (
+        *(lambda x: objects * x, lambda x: x - objects, lambda x: np.maximum(x, objects)),
+        lambda x: np.where(x > 0, x, objects),
+    ):
+        with pytest.raises(errors.DtypeError, match="an array of Python objects"):
+            inside(lambda x, meet=meet: meet(x))

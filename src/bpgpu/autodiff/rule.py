@@ -29,7 +29,7 @@ from bpgpu.autodiff.array import Array, fresh, raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.tape import Joint, Outputs, Pull, Tape, here
 from bpgpu.backend.libraries import namespace_of as plain_namespace
-from bpgpu.errors import DeviceError, LibraryError, NotDifferentiableError
+from bpgpu.errors import DeviceError, DtypeError, LibraryError, NotDifferentiableError
 
 SCALARS = frozenset((int, float, complex, bool))
 
@@ -262,9 +262,8 @@ def record(
         return rebuilt(result, [_output(tape, v) for v in result])
     dtype = result.dtype
     usual = dtype in tape.reals
-    if (
-        not usual and kind(dtype) == "other"
-    ):  # a mask, an index, a cast to integers: nothing flows back
+    if not usual and kind(dtype) == "other":  # a mask, an index, a cast: nothing flows back
+        refuse_objects(dtype)
         return result if type(result) is Array else Array(result)
     if pulls and type(pulls[0]) is joint:
         nodes.append(
@@ -311,7 +310,10 @@ def fitted(xp: Any, pull: Pull, x: Any, y: Any, conjugate: bool, broadcasts: boo
     """The pull as it must be for operand `x` and result `y`: conjugated, summed and cast where they
     ask for it."""
     dtype, shape = x.dtype, x.shape
-    if conjugate and pull is not None and kind(y.dtype) == "complex":
+    into = kind(y.dtype)
+    if into == "other":
+        refuse_objects(y.dtype)
+    if conjugate and pull is not None and into == "complex":
         pull = _conjugated(xp, pull)
     summed = broadcasts and shape != y.shape
     if not summed and dtype == y.dtype:
@@ -327,6 +329,15 @@ def fitted(xp: Any, pull: Pull, x: Any, y: Any, conjugate: bool, broadcasts: boo
         return g
 
     return fit
+
+
+def refuse_objects(dtype: Any) -> None:
+    """Raise if a result is made of Python objects: their values are numbers, but no gradient could come back."""
+    if str(dtype) == "object":
+        raise DtypeError(
+            "a traced array met an array of Python objects, through which no gradient comes back; make it an array of "
+            "numbers first: array.astype(float)"
+        )
 
 
 def _conjugated(xp: Any, pull: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -40,7 +40,7 @@ def accepting(
     operands = frozenset(parameters[:1] if arrays is None else arrays)
 
     @functools.wraps(f)
-    def call(xp: Any, *args: Any, **options: Any) -> Any:
+    def call(xp: Any, /, *args: Any, **options: Any) -> Any:
         values = [
             traced(xp, x) if k in operands else x
             for k, x in zip_longest(parameters[: len(args)], args)

@@ -82,9 +82,7 @@ def setitem(xp: Any, x: Any, v: Any, /, key: Any) -> Any:
         g = g[key]
         if repeats(key):
             g = xp.where(stays(full, key, raw(g)), g, xp.zeros_like(g))
-        leading = max(
-            len(shape) - g.ndim, 0
-        )  # axes of size 1 that assignment lets a value have on top
+        leading = max(len(shape) - g.ndim, 0)  # a value may have axes of size 1 on top
         return xp.reshape(unbroadcast(xp, g, shape[leading:]), shape)
 
     return y, lambda g: setitem(g, 0, key), pull_value
