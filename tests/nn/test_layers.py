@@ -317,7 +317,12 @@ def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str
         (nn.InstanceNorm1d(3, affine=True), (2, 4, 5), "'0': expected input of 3 channels, got"),
         (nn.GroupNorm(1, 3), (2, 4), r"'0': expected input \(N, 3, ...\), got \(2, 4\)"),
         (nn.LayerNorm(3), (2, 4), "LayerNorm '0': layer_norm: expected input"),
-        (nn.Conv2d(3, 4, 3), (1, 2, 5, 5), r"'0': conv2d: expected input \(N, 3, H, W\), got"),
+        (
+            nn.Conv2d(16, 4, 3),
+            (32, 3, 28, 28),
+            r"Conv2d '0': expected input \(N, 16, H, W\), got \(32, 3, 28, 28\): in_channels is 16; did",
+        ),
+        (nn.ConvTranspose1d(3, 4, 3), (2, 5), r"'0': expected input \(3, L\), got \(2, 5\)"),
         (nn.Conv2d(3, 4, 3), (1, 3, 2, 5), r"Conv2d '0': conv2d: the kernel reaches over \(3, 3\)"),
         (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
     ],

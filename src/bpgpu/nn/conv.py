@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
-from bpgpu.errors import ArgumentError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.arguments import Array, tupled
 from bpgpu.nn import init
 from bpgpu.nn.module import Module
@@ -82,6 +82,17 @@ class ConvBase(Module):
                 f"{self.padding_mode!r}"
             )
 
+    def check_channels(self, input: Array) -> None:
+        """Raise for an input of other channels than the layer is made for."""
+        n, shape = self.n, tuple(input.shape)
+        if len(shape) in (n + 1, n + 2) and shape[-n - 1] != self.in_channels:
+            batch = "N, " if len(shape) == n + 2 else ""
+            letters = ("L", "H, W", "D, H, W")[n - 1]
+            raise ShapeError(
+                f"expected input ({batch}{self.in_channels}, {letters}), got {shape}: in_channels "
+                f"is {self.in_channels}; did you swap two layers?"
+            )
+
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
         self.weight = init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -127,6 +138,7 @@ class _Conv(ConvBase):
         super().__init__(*settings, 0, groups, bias, padding_mode, device, dtype)
 
     def forward(self, input: Array) -> Array:
+        self.check_channels(input)
         padding: str | Ints = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._pads(), mode=self.padding_mode), 0

@@ -40,6 +40,7 @@ class _ConvTranspose(ConvBase):
         super().__init__(*settings, *rest)
 
     def forward(self, input: Array, output_size: Sequence[int] | None = None) -> Array:
+        self.check_channels(input)
         extra = self.output_padding
         if output_size is not None:
             extra = self._missing(tuple(input.shape), tuple(output_size))
