@@ -63,6 +63,7 @@ from bpgpu.functional.normalization import (
     normalize,
     rms_norm,
 )
+from bpgpu.functional.padding import pad
 from bpgpu.functional.rectifiers import (
     hardshrink,
     hardsigmoid,
@@ -150,6 +151,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "pdist",
     "poisson_nll_loss",
