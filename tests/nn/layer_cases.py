@@ -222,4 +222,38 @@ FOLDS = [
     case("Fold", 4, 2, stride=2, on=normal(12, 4)),
 ]
 
-CASES: list[Case] = [*DENSE, *EMBEDDING, *ACTIVATIONS, *NORMS, *CONVOLUTIONS, *FOLDS, *LOSSES]
+SIGNAL = normal(2, 4, 9)
+
+PADDINGS = [
+    case("ZeroPad1d", 2, on=SIGNAL),
+    case("ZeroPad2d", (1, 0, 2, -1), on=IMAGE),
+    case("ZeroPad3d", 1, on=VOLUME),
+    case("ConstantPad1d", (1, 2), 3.5, on=SIGNAL),
+    case("ConstantPad2d", 1, -1.0, on=IMAGE),
+    case("ConstantPad3d", (1, 2, 0, 1, 1, 0), 2.0, on=VOLUME),
+    case("ReflectionPad1d", 2, on=SIGNAL),
+    case("ReflectionPad2d", (1, 2, 3, 0), on=IMAGE),
+    case("ReflectionPad3d", 1, on=VOLUME),
+    case("ReplicationPad1d", (3, 1), on=SIGNAL[0]),
+    case("ReplicationPad2d", 2, on=IMAGE),
+    case("ReplicationPad3d", (1, 2, 0, 1, 1, 0), on=VOLUME),
+    case("CircularPad1d", (3, 1), on=SIGNAL),
+    case("CircularPad2d", 2, on=IMAGE[0]),
+    case("CircularPad3d", 1, on=VOLUME),
+    case("Conv1d", 4, 3, 3, padding=2, padding_mode="circular", on=SIGNAL),
+    case("Conv2d", 4, 3, 3, padding=(1, 2), padding_mode="reflect", on=IMAGE),
+    case("Conv2d", 4, 3, (2, 3), padding="same", padding_mode="replicate", on=IMAGE[0]),
+    case("Conv2d", 4, 3, 2, padding="valid", padding_mode="reflect", on=IMAGE),
+    case("Conv3d", 4, 2, 3, padding=1, padding_mode="replicate", on=VOLUME),
+]
+
+CASES: list[Case] = [
+    *PADDINGS,
+    *DENSE,
+    *EMBEDDING,
+    *ACTIVATIONS,
+    *NORMS,
+    *CONVOLUTIONS,
+    *FOLDS,
+    *LOSSES,
+]

@@ -292,6 +292,11 @@ def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels()
         (lambda: nn.MultiMarginLoss(3), "MultiMarginLoss: expected p as 1 or 2, got 3"),
         (lambda: nn.MultiMarginLoss(weight=np.ones((2, 2))), r"expected weight \(C,\), got shape"),
         (lambda: nn.TripletMarginLoss(0.0), "TripletMarginLoss: expected margin above 0, got 0.0"),
+        (
+            lambda: nn.ZeroPad2d((1, 2)),
+            r"ZeroPad2d: expected padding as an integer or a tuple of 4",
+        ),
+        (lambda: nn.CircularPad1d(0.5), "CircularPad1d: expected padding as an integer or a tuple"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )
@@ -324,6 +329,8 @@ def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str
         ),
         (nn.ConvTranspose1d(3, 4, 3), (2, 5), r"'0': expected input \(3, L\), got \(2, 5\)"),
         (nn.Conv2d(3, 4, 3), (1, 3, 2, 5), r"Conv2d '0': conv2d: the kernel reaches over \(3, 3\)"),
+        (nn.ReflectionPad2d(1), (2, 5), r"'0': expected input \(N, C, H, W\) or \(C, H, W\), got"),
+        (nn.ReflectionPad1d(5), (1, 2, 5), "ReflectionPad1d '0': pad: "),
         (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
     ],
 )
