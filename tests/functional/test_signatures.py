@@ -17,6 +17,15 @@ OTHERS = {"erf": "erf(input)", "logsumexp": "logsumexp(input, dim, keepdim=False
 """Functions that torch keeps elsewhere."""
 
 
+def keywords_of(name: str) -> set[str]:
+    """Torch's arguments that are given by keyword only."""
+    f = getattr(tf, name, None)
+    if not hasattr(f, "__code__"):
+        return set()
+    parameters = inspect.signature(f).parameters.values()
+    return {p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+
+
 def torch_arguments(name: str) -> dict[str, Any]:
     """The names and defaults of torch's arguments; `Parameter.empty` where there is no default."""
     f = getattr(tf, f"_{name}", None) or getattr(tf, name, None)  # the first behind `max_pool2d`
@@ -39,6 +48,8 @@ def test_a_function_has_the_arguments_of_torch(name: str) -> None:
     ours = inspect.signature(getattr(bf, name)).parameters.values()
     first = [p for p in ours if p.kind is not Parameter.KEYWORD_ONLY]
     theirs = torch_arguments(name)
+    for keyword in keywords_of(name):
+        assert next(p for p in ours if p.name == keyword).default == theirs.pop(keyword)
     assert [p.name for p in first][: len(theirs)] == list(theirs)
     assert [p.default for p in first][: len(theirs)] == list(theirs.values())
     assert all(p.kind is Parameter.POSITIONAL_OR_KEYWORD for p in first)
