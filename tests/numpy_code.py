@@ -37,7 +37,8 @@ np.hypot(x, y); np.copysign(x, y); np.maximum(x, y); np.minimum(x, 0.1); np.fmax
 np.heaviside(x, 0.5) * x; np.ldexp(x, np.asarray([1, 2, 0, -1])); np.degrees(x); np.radians(x)
 np.deg2rad(x); np.rad2deg(x); np.sinc(x); np.sinc(np.asarray([0.0, 1.0, 0.5]) * s)
 np.floor(x) * x; np.ceil(x) * x; np.trunc(x) * x; np.fix(x) * x; np.rint(x) * x; np.round(x, 1) * x
-np.around(x) * x; np.clip(x, -0.5, 0.5); np.clip(x, None, y); np.clip(np.asarray([[-3.0, 0.1, 5.0, 0.0]]), x, x + p); np.clip(x, min=-0.3)
+np.around(x) * x; np.clip(x, -0.5, 0.5); np.clip(x, None, y)
+np.clip(np.asarray([[-3.0, 0.1, 5.0, 0.0]]), x, x + p); np.clip(x, min=-0.3)
 np.nan_to_num(nan) * 2; np.nan_to_num(nan, nan=7.0); np.nan_to_num(x)
 np.where(x > 0, x, y); np.where(x > 0, x, 0.0); np.where(np.asarray([1, 0, 2, 0]), x, y)
 np.select([x > 0.5, x > -0.5], [x * 2, y], 0.0); np.floor_divide(x, p) * x
@@ -90,7 +91,8 @@ np.logspace(s, 1.5, 4); np.geomspace(s, 3.0, 5); np.trapezoid(v); np.trapezoid(x
 np.trapezoid(g, np.cumsum(g)); np.trapezoid(x, w, axis=0); np.gradient(v)
 np.gradient(x, 0.5, axis=1); np.gradient(x)[0]; np.gradient(v, np.cumsum(g)[:5])
 np.interp(v, np.sort(w), w); np.interp(x, g, g * g); np.interp(x, g, np.sin(g), left=1.0, right=2.0)
-np.interp(x, xp=g, fp=g * g); np.convolve(v, w); np.convolve(w, v); np.convolve(v, w, "same"); np.convolve(v, w, "valid")
+np.interp(x, xp=g, fp=g * g)
+np.convolve(v, w); np.convolve(w, v); np.convolve(v, w, "same"); np.convolve(v, w, "valid")
 np.convolve(v, v[:2], "same")
 np.correlate(v, w); np.correlate(v, w, "full"); np.polyval(w, x); np.vander(v, 3); np.vander(w)
 np.einsum("ij,jk->ik", x, m); np.einsum("ij,ij->", x, y); np.einsum("ij->ji", x); np.einsum("ii->i", m)
