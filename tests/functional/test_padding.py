@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch.nn.functional as theirs
-from torch_compare import compare
 
 from bpgpu import functional as ours
 from bpgpu.errors import ShapeError
+from torch_compare import compare
 
 R = np.random.default_rng(0)
 

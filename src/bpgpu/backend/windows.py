@@ -1,7 +1,7 @@
 """Windows of an array: all the patches that a kernel sees as it moves, and the transpose of taking them.
 
 For `x` of shape `(N, C, *S)` and a kernel of shape `K`, the windows have shape `(N, C, *K, *L)`: entry `(n, c, k, l)`
-is `x[n, c, l * stride + k * dilation]`, and `L = (S - dilation * (K - 1) - 1) // stride + 1` along each axis. """
+is `x[n, c, l * stride + k * dilation]`, and `L = (S - dilation * (K - 1) - 1) // stride + 1` along each axis."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.backend import backend_of
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ShapeError
 from bpgpu.functional.arguments import Array, tupled
 from bpgpu.functional.windows import zero_pad
@@ -18,14 +20,15 @@ def pad(
 ) -> Array:
     """Entries before and after along the last axes.
 
-    *Parameters* `pad`: pairs (before, after), the last axis first; negative numbers crop. `mode`: "constant" (`value`, 0 by
-    default), "reflect" (mirrored at the edge entry, which is not repeated), "replicate" (the edge entry), "circular"
-    (from the other end). The last three pad all axes but the first two, or but the first.
+    *Parameters* `pad`: pairs (before, after), the last axis first; negative numbers crop. `mode`:
+    "constant" (`value`, 0 by default), "reflect" (mirrored at the edge entry, which is not
+    repeated), "replicate" (the edge entry), "circular" (from the other end). The last three pad all
+    axes but the first two, or but the first.
 
     *Shape* each padded axis grows by both numbers.
 
-    *Raises* `ShapeError` for pairs that do not fit the axes, or padding larger than what there is to copy;
-    `ValueError` for another mode, or a `value` that the mode does not use.
+    *Raises* `ShapeError` for pairs that do not fit the axes, or padding larger than what there is
+    to copy; `ValueError` for another mode, or a `value` that the mode does not use.
 
     >>> import numpy as np
     >>> pad(np.asarray([[1.0, 2.0, 3.0]]), (1, 2), "reflect")
@@ -40,7 +43,8 @@ def pad(
             mode != "constant" and input.shape[axis] + before + after == 0
         ):
             raise ShapeError(
-                f"{name}: axis {axis} of size {input.shape[axis]} cannot be padded by {(before, after)}: nothing "
+                f"{name}: axis {axis} of size {input.shape[axis]} cannot be padded by "
+                f"{(before, after)}: nothing "
                 "would be left"
             )
     if mode == "constant":
@@ -49,14 +53,17 @@ def pad(
         raise ValueError(f"{name}: value={value} has a meaning for mode='constant' only")
     if len(pairs) not in (input.ndim - 1, input.ndim - 2):
         raise ShapeError(
-            f"{name}: mode='{mode}' pads all axes but the first one or two; input {tuple(input.shape)} needs "
+            f"{name}: mode='{mode}' pads all axes but the first one or two; input "
+            f"{tuple(input.shape)} needs "
             f"{input.ndim - 2} or {input.ndim - 1} pairs, got {len(pairs)}"
         )
     xp = array_namespace(input)
     for axis, (before, after) in pairs.items():
         if before or after:
             places = _places(name, mode, axis, input.shape[axis], before, after)
-            input = xp.take(input, xp.asarray(places, device=input.device), axis=axis)
+            plain = raw(input)
+            home = backend_of(namespace_of(plain)).device_of(plain)
+            input = xp.take(input, xp.asarray(places, device=home), axis=axis)
     return input
 
 
@@ -78,7 +85,7 @@ def _constant(x: Array, pairs: dict[int, tuple[int, int]], value: float) -> Arra
     if value == 0:
         return y
     xp = array_namespace(x)
-    inside = zero_pad(xp.ones(x.shape, dtype=x.dtype, device=x.device), spans)
+    inside = zero_pad(xp.ones_like(x), spans)
     return xp.where(inside == 1, y, value)
 
 
@@ -87,7 +94,8 @@ def _places(name: str, mode: str, axis: int, size: int, before: int, after: int)
     most = {"reflect": size - 1, "circular": size}.get(mode)
     if size == 0 or (most is not None and max(before, after) > most):
         raise ShapeError(
-            f"{name}: mode='{mode}' can add at most {most if size else 0} entries on a side of axis {axis}, which has "
+            f"{name}: mode='{mode}' can add at most {most if size else 0} entries on a side of "
+            f"axis {axis}, which has "
             f"size {size}; got {(before, after)}"
         )
     wanted = range(-before, size + after)
