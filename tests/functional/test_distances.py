@@ -144,9 +144,9 @@ def test_the_second_derivative_of_all_distances_is_right(xp: Any, p: float) -> N
     compare(xp, lambda x: bf.pdist(x, p), theirs, vectors(4, 3))
 
 
-def test_rows_of_many_pairs_come_in_order(xp: Any) -> None:
-    n = 90
-    x = given(xp, np.arange(n, dtype=float)[:, None] ** 2)
+@pytest.mark.parametrize("n", [2, 3, 90, 1500])
+def test_pairs_come_in_order(xp: Any, n: int) -> None:
+    x = given(xp, np.arange(n, dtype="float32")[:, None] ** 2)
     i, j = np.triu_indices(n, 1)
     np.testing.assert_array_equal(numpy_of(bf.pdist(x)), j**2.0 - i**2)
 

@@ -14,6 +14,7 @@ from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.activations import _sigmoid, logsigmoid
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.bounds import at_least, positive_part
 from bpgpu.functional.reduction import (
     as_floating,
     broadcast,
@@ -35,14 +36,14 @@ def _of_probabilities(xp: Any, x: Any, t: Any) -> Any:
     others = _limited(xp, xp.log1p, -x, raw(x) == 1)
 
     def pull_x(g: Any) -> Any:
-        return (x - t) / xp.maximum(x * (1 - x), 1e-12) * g
+        return (x - t) / at_least(x * (1 - x), 1e-12) * g
 
     return (t - 1) * others - t * logs, pull_x, lambda g: (others - logs) * g
 
 
 def _limited(xp: Any, log: Any, p: Any, impossible: Any) -> Any:
     """The logarithm of a probability, not below -100."""
-    y = xp.maximum(log(choose(0.5, p, impossible)), LEAST_LOG)
+    y = at_least(log(choose(0.5, p, impossible)), LEAST_LOG)
     return choose(LEAST_LOG, y, impossible)
 
 
@@ -88,7 +89,7 @@ def binary_cross_entropy(
 @pairwise
 def _of_logits(xp: Any, x: Any, t: Any) -> Any:
     """`log(1 + exp(x)) - t x`, with the exponential of a number that is not positive."""
-    y = xp.maximum(x, 0) - x * t + xp.log1p(xp.exp(-xp.abs(x)))
+    y = positive_part(x) - x * t + xp.log1p(xp.exp(-xp.abs(x)))
     return y, lambda g: (_sigmoid(x) - t) * g, lambda g: x * -g
 
 
@@ -155,7 +156,7 @@ def _check_factors(function: str, input: Array, **factors: Array | None) -> None
 def _soft_margin(xp: Any, x: Any, t: Any) -> Any:
     """`log(1 + exp(-u))` with `u = t x`."""
     u = t * x
-    y = xp.log1p(xp.exp(-xp.abs(u))) - xp.minimum(u, 0)
+    y = positive_part(-u) + xp.log1p(xp.exp(-xp.abs(u)))
     return y, lambda g: _sigmoid(-u) * t * -g, lambda g: _sigmoid(-u) * x * -g
 
 

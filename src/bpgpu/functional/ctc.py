@@ -31,6 +31,7 @@ from bpgpu.backend.look import at_hand
 from bpgpu.errors import DtypeError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.bounds import at_least
 from bpgpu.functional.reduction import check_reduction, reduced
 from bpgpu.functional.softmax import _logsumexp
 
@@ -68,7 +69,7 @@ def _forward(xp: Any, lp: Any, lattice: Lattice) -> tuple[Any, list[Any], Any]:
     t, n, c = lp.shape
     size = lattice.skips.shape[1]
     emitted = xp.reshape(xp.take(xp.reshape(lp, (t, n * c)), lattice.places, axis=1), (t, n, size))
-    emitted = xp.maximum(emitted, IMPOSSIBLE)
+    emitted = at_least(emitted, IMPOSSIBLE)
     before = _impossible(lattice)
     alphas = [xp.where(lattice.starts, emitted[0, ...], IMPOSSIBLE)]
     for i in range(1, t):

@@ -14,14 +14,9 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.bounds import at_least
 from bpgpu.functional.reduction import broadcast
 from bpgpu.functional.select import keep
-
-
-@rule
-def at_least(xp: Any, x: Any, /, low: float) -> Any:
-    """`max(x, low)` with the gradient of `x` itself, so that `x` can leave the limit."""
-    return (at_least(x, low) if type(x) is Traced else xp.maximum(x, low)), None
 
 
 @rule(arrays=2)
@@ -145,10 +140,15 @@ def pdist(input: Array, p: float = 2) -> Array:
 
 
 def _pairs(x: Array) -> tuple[Any, Any]:
-    """All `i < j < N`, in order: the pairs of row `i` start at place `i (2 N - i - 1) / 2`."""
+    """All `i < j < N` in order. Row `i` has `N - 1 - i` pairs: counted from the end, the rows make up
+    a triangle of `1, 2, 3, ...` pairs, and a square root tells in which of its lines a pair stands."""
     xp, n, device = namespace_of(raw(x)), x.shape[0], device_of(x)
-    rows = xp.arange(max(n, 1), device=device)
-    starts = rows * (2 * n - 1 - rows) // 2
-    place = xp.arange(n * (n - 1) // 2, device=device)
-    first = xp.searchsorted(starts, place, side="right") - 1
-    return first, place - xp.take(starts, first) + first + 1
+    count = n * (n - 1) // 2
+    place = xp.arange(count, device=device)
+    rest = count - 1 - place
+    root = xp.sqrt(xp.astype(8 * rest + 1, xp.float32))
+    line = xp.astype(xp.floor((root - 1) / 2), place.dtype)
+    line = xp.where(line * (line + 1) // 2 > rest, line - 1, line)  # rounding, off by one at most
+    line = xp.where((line + 1) * (line + 2) // 2 <= rest, line + 1, line)
+    first = n - 2 - line
+    return first, place - first * (2 * n - first - 1) // 2 + first + 1

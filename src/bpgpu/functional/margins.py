@@ -10,16 +10,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.autodiff.rule import rule
 from bpgpu.backend.classes import places
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.bounds import positive_part
 from bpgpu.functional.distances import pairwise_distance
 from bpgpu.functional.labels import checked_labels
 from bpgpu.functional.reduction import (
@@ -30,13 +29,6 @@ from bpgpu.functional.reduction import (
     together,
 )
 from bpgpu.functional.select import keep
-
-
-@rule
-def _positive(xp: Any, x: Any, /) -> Any:
-    """`max(x, 0)` with the derivative 1 at 0."""
-    y = _positive(x) if type(x) is Traced else xp.maximum(x, 0)
-    return y, lambda g: keep(g, raw(x) >= 0)
 
 
 def hinge_embedding_loss(
@@ -63,7 +55,7 @@ def hinge_embedding_loss(
     check_reduction(name, reduction)
     x, t = broadcast(name, input=input, target=as_floating(name, input, target))
     t = raw(t)
-    return reduced(keep(_positive(margin - x), t != 1) + keep(x, t != -1), reduction)
+    return reduced(keep(positive_part(margin - x), t != 1) + keep(x, t != -1), reduction)
 
 
 def margin_ranking_loss(
@@ -90,7 +82,7 @@ def margin_ranking_loss(
     target = as_floating(name, input1, target)
     _check_axes(name, input1=input1, input2=input2, target=target)
     _, x1, x2, t = together(input1, input2, target)
-    return reduced(_positive(margin - t * (x1 - x2)), reduction)
+    return reduced(positive_part(margin - t * (x1 - x2)), reduction)
 
 
 def _check_axes(function: str, **arrays: Array) -> None:
@@ -137,7 +129,7 @@ def cosine_embedding_loss(
     dot = xp.sum(x1 * x2, axis=-1)
     cos = dot / xp.sqrt((xp.sum(x1 * x1, axis=-1) + 1e-12) * (xp.sum(x2 * x2, axis=-1) + 1e-12))
     cos, t = broadcast(name, cosine=cos, target=raw(target))
-    return reduced(keep(1 - cos, t == 1) + keep(_positive(cos - margin), t == -1), reduction)
+    return reduced(keep(1 - cos, t == 1) + keep(positive_part(cos - margin), t == -1), reduction)
 
 
 # ---- classes
@@ -364,4 +356,4 @@ def _triplet(
         other = distance(positive, negative)
         far = array_namespace(far, other).minimum(far, other)
     xp = array_namespace(near, far)
-    return reduced(_positive(xp.subtract(near, far) + margin), reduction)
+    return reduced(positive_part(xp.subtract(near, far) + margin), reduction)

@@ -58,12 +58,17 @@ def pairwise(function: Callable[..., Any]) -> Rule:
     @functools.wraps(function)
     def run(xp: Any, x: Any, t: Any, reduction: str, *settings: Any) -> Any:
         y, pull_x, pull_t = function(xp, x, t, *settings)
+        n = divisor(y, reduction)
+        if type(y) is Traced:
+            y = loss(x, t, reduction, *settings)
+        elif reduction != "none":
+            y = total(xp, y, n)
         if reduction == "none":
             return y, pull_x, pull_t
-        n = divisor(y, reduction)
-        return total(xp, y, n), lambda g: pull_x(g / n), lambda g: pull_t(g / n)
+        return y, lambda g: pull_x(g / n), lambda g: pull_t(g / n)
 
-    return rule(arrays=2)(run)
+    loss = rule(arrays=2)(run)
+    return loss
 
 
 def together(*arrays: Array | None) -> list[Any]:

@@ -14,13 +14,13 @@ from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.autodiff.rule import elementwise, rule
+from bpgpu.autodiff.rule import elementwise
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
-from bpgpu.functional.distances import at_least
+from bpgpu.functional.bounds import at_least, limited
 from bpgpu.functional.reduction import (
     REDUCTIONS,
     as_floating,
@@ -114,18 +114,10 @@ def l1_loss(
     return _weighted_mean(terms, weight, reduction)
 
 
-@rule
-def _limited(xp: Any, d: Any, /, limit: float) -> Any:
-    """`d` within `[-limit, limit]`. The derivative at the limits is 0."""
-    nested = type(d) is Traced
-    y = _limited(d, limit) if nested else xp.minimum(xp.maximum(d, -limit), limit)
-    return y, lambda g: keep(g, xp.abs(d) < limit)
-
-
 @pairwise
 def _smooth(xp: Any, x: Any, t: Any, beta: float) -> Any:
     d = x - t
-    b = _limited(d, beta)  # b = d: d^2 / 2; beyond: beta |d| - beta^2 / 2
+    b = limited(d, beta)  # b = d: d^2 / 2; beyond: beta |d| - beta^2 / 2
     return b * (d - b / 2) / beta, lambda g: b * (g / beta), lambda g: b * (-g / beta)
 
 
@@ -160,7 +152,7 @@ def smooth_l1_loss(
 @pairwise
 def _huber(xp: Any, x: Any, t: Any, delta: float) -> Any:
     d = x - t
-    b = _limited(d, delta)
+    b = limited(d, delta)
     return b * (d - b / 2), lambda g: b * g, lambda g: b * -g
 
 
