@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nn.against_torch import Case, case
+from nn.layers_against_torch import Case, case
 
 R = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ import torch
 import bpgpu as bp
 from bpgpu import nn
 from gradients import numpy_of
-from nn.against_torch import Case, both, compare_layers, to_library
 from nn.layer_cases import CASES
+from nn.layers_against_torch import Case, both, compare_layers, to_library
 from torch_compare import given, outputs
 
 LEFT_OUT = ("self", "size_average", "reduce")

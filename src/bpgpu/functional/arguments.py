@@ -26,9 +26,9 @@ def floating(function: str, **arrays: Array) -> None:
 
     >>> import numpy as np
     >>> floating("softplus", input=np.asarray([1, 2]))
-    Traceback (most recent call last): bpgpu.errors.DtypeError: softplus: expected a floating array as input, got
-    dtype int64; cast it, xp.astype(input, \
-xp.float32)
+    Traceback (most recent call last):
+    bpgpu.errors.DtypeError: softplus: expected a floating array as input, got dtype int64; cast it, \
+xp.astype(input, xp.float32)
     """
     for name, x in arrays.items():
         if x is not None and kind(dtype_of(function, name, x)) == "other":
