@@ -317,12 +317,38 @@ def test_a_function_without_a_rule_raises_in_second_order_too() -> None:
         bp.grad(outer)(vector())
 
 
-def test_a_function_that_numpy_has_beyond_the_standard_never_loses_a_gradient() -> None:
-    """Arrays in lists count as operands too."""
-    for f in (
-        lambda x: of(x).correlate(x, x),
-        lambda x: of(x).lib.stride_tricks.as_strided(x),
-        lambda x: of(x).apply_along_axis(np.cumsum, 0, x),
+def test_a_function_beyond_the_standard_is_that_of_the_library() -> None:
+    """Which asks the traced array what to do, and so keeps the gradient or refuses."""
+    g = bp.grad(lambda x: total(of(x).cbrt(x)))(np.asarray([1.0, 8.0]))
+    np.testing.assert_allclose(g, [1 / 3, 1 / 12])
+    with pytest.raises(NotDifferentiableError, match="in place; assign instead"):
+        through(lambda x: (of(x).put_along_axis(x, np.asarray([0]), 5.0, 0), x)[1])()
+    with pytest.raises(LibraryError, match=r"torch\.erf was given a traced array"):
+        through(lambda x: of(x).erf(x), torch_vector())()
+
+
+def test_a_function_that_writes_in_place_never_changes_what_a_tape_has_saved(xp) -> None:
+    x = xp.asarray([1.0, 2.0, 3.0])
+
+    def f(x: Any) -> Any:
+        y = x * x
+        place = getattr(of(x), "put_along_axis", None) or getattr(of(x), "fill_diagonal_", None)
+        if place is not None:
+            with pytest.raises(BpgpuError):
+                place(x, xp.asarray([0]), 5.0, 0)
+        return total(y)
+
+    np.testing.assert_array_equal(np.asarray(bp.grad(f)(x)), [2.0, 4.0, 6.0])
+    np.testing.assert_array_equal(np.asarray(x), [1.0, 2.0, 3.0])
+
+
+def test_a_function_beyond_the_standard_of_a_library_that_asks_nobody() -> None:
+    """It is computed on values where no gradient would be lost, and refused where one would."""
+    jax = pytest.importorskip("jax")
+    x = jax.numpy.asarray([1.0, 2.0])
+    with pytest.raises(
+        NotDifferentiableError, match="cbrt of a traced array has no derivative here"
     ):
-        with pytest.raises((NotDifferentiableError, ConversionError)):
-            bp.grad(lambda x, f=f: total(of(x).asarray(f(x))) + total(x))(vector())
+        through(lambda x: of(x).cbrt(x), x)()
+    g = bp.grad(lambda x: total(x * of(x).cbrt(bp.stop_gradient(x))))(x)
+    np.testing.assert_allclose(np.asarray(g), np.cbrt([1.0, 2.0]))

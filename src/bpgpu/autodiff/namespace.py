@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from bpgpu.autodiff.array import Array, raw, refuse_conversion
+from bpgpu.autodiff.array import Array, carries_gradient, raw, refuse_conversion
 from bpgpu.autodiff.compilers import ready
 from bpgpu.autodiff.dtypes import is_floating, real_dtypes
 from bpgpu.autodiff.rule import (
@@ -30,6 +30,7 @@ from bpgpu.autodiff.rules import (
 )
 from bpgpu.backend import Backend, backend_of
 from bpgpu.backend.libraries import namespace_of as plain_namespace
+from bpgpu.errors import LibraryError, NotDifferentiableError
 
 EXTENSIONS = ("linalg", "fft")
 
@@ -92,7 +93,9 @@ class Namespace:
             return _listed(RULES[path], f)
         if path in RULES:
             return ruled(RULES[path], f)
-        return unruled(f, path, UNDEFINED.get(path, "bpgpu has no rule for it"))
+        if path in UNDEFINED:
+            return unruled(f, path, UNDEFINED[path])
+        return f if self.backend.asks_arrays else beyond(f, path)
 
     # ---- services that the standard keeps on the array object
 
@@ -149,7 +152,6 @@ def array_namespace(*arrays: Any) -> Any:
             found = xp
         elif xp is not found:
             from bpgpu.autodiff.rule import library_name
-            from bpgpu.errors import LibraryError
 
             raise LibraryError(
                 f"array_namespace: arrays of {library_name(found)} and of {library_name(xp)} "
@@ -157,8 +159,6 @@ def array_namespace(*arrays: Any) -> Any:
                 "to one library first"
             )
     if found is None:
-        from bpgpu.errors import LibraryError
-
         raise LibraryError("array_namespace: no array was given; pass at least one array")
     return found
 
@@ -321,6 +321,22 @@ def unruled(f: Callable[..., Any], path: str, why: str) -> Callable[..., Any]:
         if isinstance(y, list):
             return list(apply(_cut(path, why, tuple(y)), operands))
         return apply(_cut(path, why, y), operands)
+
+    return call
+
+
+def beyond(f: Callable[..., Any], path: str) -> Callable[..., Any]:
+    """A function that the standard does not know: on plain values, unless a gradient would be lost."""
+    plain = constant(f)
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if any(carries_gradient(x) for x in traced_in([args, kwargs])):
+            raise NotDifferentiableError(
+                f"{path} of a traced array has no derivative here: it is no function of the Array API standard. "
+                "Use those that are; where no gradient is wanted, pass bpgpu.stop_gradient(x)"
+            )
+        return plain(*args, **kwargs)
 
     return call
 

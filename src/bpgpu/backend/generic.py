@@ -16,6 +16,9 @@ class Backend:
     one_device = False
     """True if all arrays of the library live on one device, so that there is nothing to check."""
 
+    asks_arrays = False
+    """True if the functions of the library ask arrays of other kinds what to do, as those of NumPy and torch do."""
+
     def __init__(self, xp: Any) -> None:
         self.xp = xp
 

@@ -15,6 +15,7 @@ FEW = 1000
 
 class NumpyBackend(StridedBackend):
     one_device = True
+    asks_arrays = True
 
     def one(self, x: Any) -> Any:
         return x.dtype.type(1)

@@ -10,6 +10,8 @@ from bpgpu.backend.generic import Backend
 
 
 class TorchBackend(Backend):
+    asks_arrays = True
+
     def assign(self, x: Any, key: Any, value: Any) -> Any:
         new = x.clone()
         new[key] = value
