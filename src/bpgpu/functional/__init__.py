@@ -15,6 +15,14 @@ from bpgpu.functional.activations import (
     tanh,
     tanhshrink,
 )
+from bpgpu.functional.adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from bpgpu.functional.attention import scaled_dot_product_attention
 from bpgpu.functional.binary import (
     binary_cross_entropy,
@@ -42,6 +50,8 @@ from bpgpu.functional.dropout import (
     feature_alpha_dropout,
 )
 from bpgpu.functional.embedding import embedding, one_hot
+from bpgpu.functional.grid import affine_grid, grid_sample
+from bpgpu.functional.interpolate import interpolate
 from bpgpu.functional.linear import bilinear, linear
 from bpgpu.functional.margins import (
     cosine_embedding_loss,
@@ -64,6 +74,17 @@ from bpgpu.functional.normalization import (
     rms_norm,
 )
 from bpgpu.functional.padding import pad
+from bpgpu.functional.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from bpgpu.functional.rectifiers import (
     hardshrink,
     hardsigmoid,
@@ -87,18 +108,31 @@ from bpgpu.functional.regression import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from bpgpu.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from bpgpu.functional.softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
 from bpgpu.functional.special import erf
+from bpgpu.functional.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from bpgpu.functional.windows import fold, unfold
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "batch_norm_with_statistics",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -121,6 +155,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gru",
     "gumbel_softmax",
@@ -132,6 +167,7 @@ __all__ = [
     "huber_loss",
     "instance_norm",
     "instance_norm_with_statistics",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -141,8 +177,17 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "logsumexp",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
@@ -154,6 +199,8 @@ __all__ = [
     "pad",
     "pairwise_distance",
     "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
