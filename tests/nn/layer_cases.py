@@ -247,13 +247,71 @@ PADDINGS = [
     case("Conv3d", 4, 2, 3, padding=1, padding_mode="replicate", on=VOLUME),
 ]
 
+POOLS = [
+    case("MaxPool1d", 2, on=SIGNAL),
+    case("MaxPool1d", 3, 2, 1, 2, on=SIGNAL[0]),
+    case("MaxPool2d", (3, 2), (2, 1), (1, 0), ceil_mode=True, on=IMAGE),
+    case("MaxPool2d", 2, on=np.zeros((1, 2, 4, 4))),
+    case("MaxPool2d", 2, return_indices=True, on=IMAGE),
+    case("MaxPool2d", 2, on=IMAGE.transpose(0, 1, 3, 2)),
+    case("MaxPool2d", 2, on=normal(0, 4, 5, 6)),
+    case("MaxPool3d", 2, on=VOLUME),
+    case("AvgPool1d", 2, on=SIGNAL),
+    case("AvgPool1d", 3, 2, 1, True, False, on=SIGNAL),
+    case("AvgPool2d", (2, 3), on=IMAGE),
+    case("AvgPool2d", 3, 2, 1, count_include_pad=False, divisor_override=2, on=IMAGE),
+    case("AvgPool2d", 2, on=normal(4, 1, 1), ceil_mode=True, padding=1),
+    case("AvgPool3d", 2, 1, padding=1, on=VOLUME),
+    case("LPPool1d", 2, 3, on=SIGNAL),
+    case("LPPool2d", 3.0, (2, 3), 1, on=np.abs(IMAGE)),
+    case("LPPool3d", 2, 2, ceil_mode=True, on=VOLUME),
+]
+
+ADAPTIVE = [
+    case("AdaptiveAvgPool1d", 4, on=SIGNAL),
+    case("AdaptiveAvgPool2d", (3, None), on=IMAGE),
+    case("AdaptiveAvgPool2d", 1, on=IMAGE[0]),
+    case("AdaptiveAvgPool3d", 2, on=VOLUME),
+    case("AdaptiveMaxPool1d", 4, on=SIGNAL),
+    case("AdaptiveMaxPool2d", (3, 4), return_indices=True, on=IMAGE),
+    case("AdaptiveMaxPool3d", (None, 1, 2), on=VOLUME),
+]
+
+UNPOOLS = [
+    case("MaxUnpool1d", 2, on=(normal(2, 4), np.asarray([[0, 3, 5, 6], [1, 2, 4, 7]]))),
+    case(
+        "MaxUnpool1d",
+        2,
+        on=normal(1, 2),
+        call={"indices": np.asarray([[0, 4]]), "output_size": [5]},
+    ),
+    case("MaxUnpool2d", 2, 2, on=(normal(1, 1, 2, 2), np.asarray([[[[5, 3], [8, 15]]]]))),
+    case("MaxUnpool3d", 2, on=(normal(1, 1, 1, 1, 2), np.asarray([[[[[5, 3]]]]]))),
+]
+
+VISION = [
+    case("Upsample", (7, 8), on=IMAGE),
+    case("Upsample", scale_factor=2, on=SIGNAL),
+    case("Upsample", scale_factor=(1.5, 2), mode="bilinear", align_corners=False, on=IMAGE),
+    case("Upsample", None, 1.7, "bicubic", True, True, on=IMAGE),
+    case("UpsamplingNearest2d", scale_factor=2, on=IMAGE),
+    case("UpsamplingBilinear2d", (7, 3), on=IMAGE),
+    case("PixelShuffle", 2, on=IMAGE),
+    case("PixelUnshuffle", 2, on=normal(2, 1, 4, 6)),
+    case("ChannelShuffle", 2, on=IMAGE),
+]
+
 CASES: list[Case] = [
-    *PADDINGS,
     *DENSE,
     *EMBEDDING,
     *ACTIVATIONS,
     *NORMS,
     *CONVOLUTIONS,
     *FOLDS,
+    *PADDINGS,
+    *POOLS,
+    *ADAPTIVE,
+    *UNPOOLS,
+    *VISION,
     *LOSSES,
 ]

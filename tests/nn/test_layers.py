@@ -59,6 +59,11 @@ COMPILED = {
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "MaxPool2d",
+    "PixelShuffle",
+    "UpsamplingBilinear2d",
 }
 FIRST_OF_EACH = {c.name: c for c in reversed(CASES)}
 
@@ -297,6 +302,9 @@ def test_an_instance_norm_without_numbers_to_a_channel_warns_of_other_channels()
             r"ZeroPad2d: expected padding as an integer or a tuple of 4",
         ),
         (lambda: nn.CircularPad1d(0.5), "CircularPad1d: expected padding as an integer or a tuple"),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: expected kernel_size of at least 1, got 0"),
+        (lambda: nn.AvgPool2d((2, 2, 2)), "AvgPool2d: expected kernel_size as an integer or a"),
+        (lambda: nn.PixelShuffle(0), "PixelShuffle: expected upscale_factor of at least 1, got 0"),
         (lambda: nn.PReLU(0), "PReLU: expected num_parameters of at least 1, got 0"),
     ],
 )
@@ -331,6 +339,15 @@ def test_arguments_that_make_no_sense_raise_at_construction(make: Any, text: str
         (nn.Conv2d(3, 4, 3), (1, 3, 2, 5), r"Conv2d '0': conv2d: the kernel reaches over \(3, 3\)"),
         (nn.ReflectionPad2d(1), (2, 5), r"'0': expected input \(N, C, H, W\) or \(C, H, W\), got"),
         (nn.ReflectionPad1d(5), (1, 2, 5), "ReflectionPad1d '0': pad: "),
+        (nn.MaxPool2d(2), (2, 3), r"MaxPool2d '0': max_pool2d: expected input \(N, C, H, W\) or"),
+        (nn.MaxPool2d(5), (1, 2, 3, 3), r"MaxPool2d '0': max_pool2d: the window reaches over"),
+        (nn.MaxPool1d(2, 1, 2), (1, 2, 3), "'0': max_pool1d: expected padding of at most half of"),
+        (
+            nn.AdaptiveAvgPool2d((1, 2, 3)),
+            (1, 2, 3, 3),
+            "'0': adaptive_avg_pool2d: expected output",
+        ),
+        (nn.PixelShuffle(2), (1, 2, 3, 3), "'0': pixel_shuffle: expected a multiple of 4 channels"),
         (nn.Softmax2d(), (2, 5), r"Softmax2d '0': expected input \(N, C, H, W\) or \(C, H, W\)"),
     ],
 )
