@@ -8,12 +8,25 @@ of it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from bpgpu.errors import TreeError
 
 Leaf = Callable[[Any], bool]
+
+
+class Identity(NamedTuple):
+    """How an object is differentiated that is more than the sum of its branches: a Module.
+
+    It stays itself where it is not differentiated, and its gradient is a dict of its branches."""
+
+    branches: Callable[[Any], Iterator[tuple[str, Any]]]
+    """The branches with their names, in order."""
+    twin: Callable[[Any, Iterable[Any], Iterable[Any]], Any]
+    """A copy of the object with others in the place of these branches."""
+    finish: Callable[[Any, Any], None]
+    """Carry what a function has changed on the twin back to the object itself."""
 
 
 class Container(NamedTuple):
@@ -25,17 +38,7 @@ class Container(NamedTuple):
     """The branches, in the same order."""
     rebuild: Callable[[Any, list[Any]], Any]
     """A container like the given one, with other branches."""
-    gradient: Callable[[Any, list[Any]], Any] | None = None
-    """The gradient of an object with an identity, from those of its branches; `None` stands where
-    none arrived."""
-    finish: Callable[[Any, Any], None] | None = None
-    """Carry what a function has changed on the rebuilt object back to the object itself."""
-
-    @property
-    def is_object(self) -> bool:
-        """True for what is more than the sum of its branches: it stays itself where it is not
-        differentiated."""
-        return self.finish is not None
+    identity: Identity | None = None
 
 
 _kinds: dict[type, Container | bool] = {}
@@ -46,14 +49,18 @@ _registered: list[tuple[type, Container]] = []
 
 def register(
     cls: type,
-    keys: Callable[[Any], list[Any]],
-    values: Callable[[Any], Any],
-    rebuild: Callable[[Any, list[Any]], Any],
-    gradient: Callable[[Any, list[Any]], Any] | None = None,
-    finish: Callable[[Any, Any], None] | None = None,
+    branches: Callable[[Any], Iterator[tuple[str, Any]]],
+    twin: Callable[[Any, Iterable[Any], Iterable[Any]], Any],
+    finish: Callable[[Any, Any], None],
 ) -> None:
-    """Make `cls` and its subclasses containers; see `Container` for the functions."""
-    _registered.append((cls, Container(keys, values, rebuild, gradient, finish)))
+    """Make `cls` and its subclasses containers with an identity; see `Identity` for the functions."""
+    how = Container(
+        keys=lambda x: [name for name, _ in branches(x)],
+        values=lambda x: (branch for _, branch in branches(x)),
+        rebuild=lambda x, values: twin(x, [branch for _, branch in branches(x)], values),
+        identity=Identity(branches, twin, finish),
+    )
+    _registered.append((cls, how))
     _kinds.clear()
 
 

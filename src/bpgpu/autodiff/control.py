@@ -91,7 +91,7 @@ def _handles(tree: Any) -> Any:
     how = trees.container(tree)
     if how is None:
         return Array(tree.value, tree.tape, tree.index) if type(tree) is Array else tree
-    if how.is_object:
+    if how.identity is not None:
         return tree
     return how.rebuild(tree, [_handles(v) for v in how.values(tree)])
 

@@ -88,6 +88,8 @@ class Inputs:
         self.tape, self.call = tape, call
         self.leaves: list[Any] = []
         self.twins: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
+        self.names: dict[int, list[str]] = {}
+        """The branches of the objects among the arguments, by the identity of the object."""
 
     def lift(self, position: int, tree: Any) -> Any:
         """The tree with traced arrays in place of its leaves."""
@@ -109,10 +111,14 @@ class Inputs:
             return self._lift_leaf(tree, seen)
         if how is False:
             return self._lift_leaf(tree, seen) if is_number(tree) else tree
-        new = how.rebuild(tree, [self._lift(v, seen) for v in how.values(tree)])
-        if how.finish is not None:
-            self.twins.append((how.finish, tree, new))
-        return new
+        if how.identity is None:
+            return how.rebuild(tree, [self._lift(v, seen) for v in how.values(tree)])
+        branches, make_twin, finish = how.identity
+        old = dict(branches(tree))
+        self.names[id(tree)] = list(old)
+        twin = make_twin(tree, old.values(), [self._lift(v, seen) for v in old.values()])
+        self.twins.append((finish, tree, twin))
+        return twin
 
     def finish(self) -> None:
         """The function has succeeded: what it changed on objects is carried over to the
@@ -193,7 +199,7 @@ def check_same(leaf: Any, namespace: Namespace) -> None:
 def lift_constants(call: Call, position: int | str, tree: Any, namespace: Namespace) -> Any:
     """The tree with its plain arrays as constants of the traced namespace."""
     how = trees.container(tree)
-    if how is not None and how.is_object:
+    if how is not None and how.identity is not None:
         return tree
     count = 0
 

@@ -110,7 +110,7 @@ def _value_and_grad(
         own = namespace.backend.own
         grads = lower(tape, grads) if tape.nested else own(grads, inputs.leaves)
         stream = zip(inputs.leaves, grads, strict=True)
-        gradient = tuple(_gradient(tape, args[p], stream) for p in chosen)
+        gradient = tuple(_gradient(inputs, args[p], stream) for p in chosen)
         return value, gradient if isinstance(argnums, tuple) else gradient[0]
 
     return run
@@ -204,7 +204,7 @@ class Pullback:
         else:
             grads = lower(tape, grads)
         stream = zip(self.inputs.leaves, grads, strict=True)
-        return tuple(_gradient(tape, p, stream) for p in self.primals)
+        return tuple(_gradient(self.inputs, p, stream) for p in self.primals)
 
     def _differentiable(self) -> Pullback:
         return Pullback(self.call, self.f, self.primals, nested=True)
@@ -334,21 +334,22 @@ def seed(tape: Tape, loss: Any) -> Any:
     return tape.namespace.backend.one(loss)
 
 
-def _gradient(tape: Tape, tree: Any, stream: Any) -> Any:
+def _gradient(inputs: Inputs, tree: Any, stream: Any) -> Any:
     """The next gradients of the stream in the structure of an argument, and `None` beside them."""
     how = trees.kind_of(tree)
     if how is False and not is_number(tree):
         return None
     if how is True or how is False:
+        tape = inputs.tape
         leaf, g = next(stream)
         return (
             anchored(leaf, _zeros(tape, leaf) if g is None else g)
             if tape.nested or g is None
             else g
         )
-    if how.gradient is not None:
-        return how.gradient(tree, [next(stream)[1] for _ in how.values(tree)])
-    return how.rebuild(tree, [_gradient(tape, v, stream) for v in how.values(tree)])
+    if how.identity is not None:
+        return {name: next(stream)[1] for name in inputs.names[id(tree)]}
+    return how.rebuild(tree, [_gradient(inputs, v, stream) for v in how.values(tree)])
 
 
 def anchored(leaf: Any, g: Any) -> Any:
@@ -370,7 +371,6 @@ def like_gradient(tree: Any) -> Any:
     how = trees.container(tree)
     if how is None:
         return tree
-    values = list(how.values(tree))
-    if how.gradient is not None:
-        return how.gradient(tree, values)
-    return how.rebuild(tree, [like_gradient(v) for v in values])
+    if how.identity is not None:
+        return dict(how.identity.branches(tree))
+    return how.rebuild(tree, [like_gradient(v) for v in how.values(tree)])

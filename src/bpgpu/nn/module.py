@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, is_live
@@ -166,12 +166,7 @@ class Module:
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The Modules directly inside, with their names; those in lists and dicts as
         `"layers.0"`."""
-        seen: set[int] = set()
-        for name, value in self.__dict__.items():
-            for path, child in _modules_in(name, value):
-                if id(child) not in seen:
-                    seen.add(id(child))
-                    yield path, child
+        return iter(_children(self))
 
     def children(self) -> Iterator[Module]:
         """The Modules directly inside."""
@@ -181,13 +176,7 @@ class Module:
         self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
         """This Module and all inside, with their paths; a shared one once, under its first path."""
-        memo = set() if memo is None else memo
-        if remove_duplicate and id(self) in memo:
-            return
-        memo.add(id(self))
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(memo, _join(prefix, name), remove_duplicate)
+        return _walk(self, prefix, set() if memo is None else memo, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         """This Module and all inside."""
@@ -292,16 +281,18 @@ class Module:
     def trainable(self) -> dict[str, Any]:
         """The parameters that are not frozen, `{path: array}`: what a gradient is taken with
         respect to."""
-        found: dict[str, Any] = {}
+        return dict(self.named_trainable())
+
+    def named_trainable(self) -> Iterator[tuple[str, Any]]:
+        """The parameters that are not frozen with their paths; a tied one comes once."""
         seen: set[int] = set()
-        for path, module in self.named_modules():
+        for path, module in _walk(self, "", set()):
             fields = module.__dict__
             for name, trains in fields["_parameters"].items():
                 value = fields[name]
                 if trains and value is not None and id(value) not in seen:
                     seen.add(id(value))
-                    found[_join(path, name)] = value
-        return found
+                    yield f"{path}.{name}" if path else name, value
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call `fn` on every Module inside and on this one, children first; for custom
@@ -350,21 +341,51 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-class _Found(NamedTuple):
-    path: str
-    module: Module
+_holds: dict[type, bool] = {}
+"""Whether the values of a class can be or contain Modules, found once. Looking for layers is done
+in every step, and most attributes are numbers and arrays."""
 
 
-def _modules_in(name: str, value: Any) -> Iterator[_Found]:
-    """The Modules in an attribute: itself, or those in lists, tuples and dicts."""
+def _children(module: Module) -> list[tuple[str, Module]]:
+    found: list[tuple[str, Module]] = []
+    for name, value in module.__dict__.items():
+        cls = type(value)
+        holds = _holds.get(cls)
+        if holds is None:
+            holds = _holds[cls] = issubclass(cls, (Module, dict, list, tuple))
+        if holds:
+            _find_modules(name, value, found)
+    if len(found) < 2:
+        return found
+    first: dict[int, tuple[str, Module]] = {}
+    for pair in found:
+        first.setdefault(id(pair[1]), pair)
+    return list(first.values())
+
+
+def _find_modules(name: str, value: Any, found: list[tuple[str, Module]]) -> None:
+    """Add the Modules in an attribute: itself, or those in lists, tuples and dicts."""
     if isinstance(value, Module):
-        yield _Found(name, value)
-    elif isinstance(value, dict) and not name.startswith("_"):
-        for key, item in value.items():
-            yield from _modules_in(f"{name}.{key}", item)
+        found.append((name, value))
+    elif isinstance(value, dict):
+        if not name.startswith("_"):
+            for key, item in value.items():
+                _find_modules(f"{name}.{key}", item, found)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _modules_in(f"{name}.{i}", item)
+            _find_modules(f"{name}.{i}", item, found)
+
+
+def _walk(
+    module: Module, path: str, memo: set[Any], once: bool = True
+) -> Iterator[tuple[str, Module]]:
+    """A Module and all inside, parents first; a shared one once if asked."""
+    if once and id(module) in memo:
+        return
+    memo.add(id(module))
+    yield path, module
+    for name, child in _children(module):
+        yield from _walk(child, f"{path}.{name}" if path else name, memo, once)
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -9,6 +9,7 @@ buffers and Python attributes that it set are carried back to the model."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -38,8 +39,13 @@ class Twins:
         if twin is None:
             twin = object.__new__(type(module))
             self._by_id[id(module)] = twin
-            fields = {name: self.replaced(value) for name, value in module.__dict__.items()}
-            self._made.append((module, twin, {k: _mark(v) for k, v in fields.items()}))
+            fields = module.__dict__.copy()
+            first = {}
+            for name, value in fields.items():
+                if not _is_plain(value) and name not in _OWN:
+                    fields[name] = value = self.replaced(value)
+                first[name] = (_HANDLE, value.value) if type(value) is Array else value
+            self._made.append((module, twin, first))
             twin.__dict__.update(fields, _twin=self)
         return twin
 
@@ -73,7 +79,8 @@ class Twins:
         """Put what changed on the twins onto the layers themselves."""
         for module, twin, first in self._made:
             for name, value in twin.__dict__.items():
-                if name in _OWN or _unchanged(value, first.get(name, _OWN)):
+                was = first.get(name, _OWN)
+                if value is was or name in _OWN or _unchanged(value, was):
                     continue
                 if name in module._buffers:
                     _store(module, name, value)
@@ -82,15 +89,24 @@ class Twins:
                     module.__dict__[name] = value
 
 
-def _mark(value: Any) -> Any:
-    return (_HANDLE, value.value) if type(value) is Array else value
+_plain: dict[type, bool] = {}
+
+
+def _is_plain(value: Any) -> bool:
+    """True for what a twin keeps as it is: numbers, strings, functions. Found once for each class."""
+    cls = type(value)
+    plain = _plain.get(cls)
+    if plain is None:
+        other = (Module, MethodType, functools.partial, list, tuple, dict)
+        plain = _plain[cls] = not (issubclass(cls, other) or trees.is_array(value))
+    return plain
 
 
 def _unchanged(value: Any, first: Any) -> bool:
     """True for the attribute that was put there; a handle may have been bound to other values since."""
     if type(first) is tuple and len(first) == 2 and first[0] is _HANDLE:
         return type(value) is Array and value.value is first[1]
-    return value is first
+    return False
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -120,13 +136,8 @@ def _check_free(module: Module, name: str, value: Any) -> None:
 # ---- a Module as a tree: its trainable parameters
 
 
-def _rebuild(module: Module, values: list[Any]) -> Module:
-    arrays = {id(x): value for x, value in zip(module.trainable().values(), values, strict=True)}
-    return Twins(arrays).of(module)
-
-
-def _gradient(module: Module, values: list[Any]) -> dict[str, Any]:
-    return dict(zip(module.trainable(), values, strict=True))
+def _twin(module: Module, old: Iterable[Any], new: Iterable[Any]) -> Module:
+    return Twins({id(x): traced for x, traced in zip(old, new, strict=True)}).of(module)
 
 
 def _finish(module: Module, twin: Module) -> None:
@@ -134,11 +145,4 @@ def _finish(module: Module, twin: Module) -> None:
     twins.carry_back()
 
 
-trees.register(
-    Module,
-    keys=lambda m: list(m.trainable()),
-    values=lambda m: list(m.trainable().values()),
-    rebuild=_rebuild,
-    gradient=_gradient,
-    finish=_finish,
-)
+trees.register(Module, branches=Module.named_trainable, twin=_twin, finish=_finish)
