@@ -353,7 +353,7 @@ def _children(module: Module) -> list[tuple[str, Module]]:
         holds = _holds.get(cls)
         if holds is None:
             holds = _holds[cls] = issubclass(cls, (Module, dict, list, tuple))
-        if holds:
+        if holds and not (cls is dict and name[0] == "_"):
             _find_modules(name, value, found)
     if len(found) < 2:
         return found
