@@ -37,9 +37,10 @@ BELOW: dict[str, set[str]] = {
     "functional": ENGINE | {"random"},
     "optim": ENGINE | {"random"},
     "compile": ENGINE | {"random"},
+    "data": ENGINE | {"random"},
     "io": ENGINE | {"random"},
     "nn": ENGINE | {"random", "functional"},
-    "train": ENGINE | {"random", "functional", "nn", "optim", "compile", "io"},
+    "train": ENGINE | {"random", "functional", "nn", "optim", "compile", "data", "io"},
 }
 """What each part may import, from the ground up. Parts that are not listed (`__init__`, `sklearn`, `plot`) stand on
 top: they may import all, and nothing that is listed may import them."""

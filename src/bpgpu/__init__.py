@@ -1,7 +1,7 @@
 """bpgpu: backpropagation on the arrays that you already have.
 
-What differentiates is here; the folders `functional`, `nn`, `optim`, `random` and `testing` are imported when they are
-first named.
+What differentiates is here; the folders `data`, `functional`, `nn`, `optim`, `random` and `testing` are imported when
+they are first named.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from bpgpu.autodiff.transform import grad, value_and_grad, vjp
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 
 if TYPE_CHECKING:
-    from bpgpu import functional, nn, optim, random, testing, tree
+    from bpgpu import data, functional, nn, optim, random, testing, tree
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
 
@@ -33,6 +33,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "custom_vjp",
+    "data",
     "device",
     "devices",
     "errors",
@@ -56,7 +57,7 @@ __all__ = [
     "vjp",
 ]
 
-_FOLDERS = ("functional", "nn", "optim", "random", "testing", "tree")
+_FOLDERS = ("data", "functional", "nn", "optim", "random", "testing", "tree")
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",

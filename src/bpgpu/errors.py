@@ -43,6 +43,10 @@ class ShapeError(BpgpuError, ValueError):
     """An array has the wrong shape, or an axis that does not exist was named."""
 
 
+class DataError(BpgpuError, ValueError):
+    """A data set, or a file that should hold one, is not as it has to be."""
+
+
 class DtypeError(BpgpuError, TypeError):
     """An array has a dtype that the operation cannot take."""
 
@@ -87,3 +91,15 @@ class GradientError(BpgpuError, ValueError):
 
 class NonFiniteError(BpgpuError, ValueError):
     """A value that should be finite is NaN or infinite."""
+
+
+class CheckpointError(BpgpuError, ValueError):
+    """A file is no checkpoint, is damaged, or does not belong to what it was to be loaded into."""
+
+
+class StorageError(BpgpuError, OSError):
+    """A file could not be read or written: a full disk, a folder without the right to write."""
+
+
+class MissingFileError(StorageError, FileNotFoundError):
+    """There is no file, or no folder, at a path."""
