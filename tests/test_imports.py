@@ -23,13 +23,14 @@ LIBRARIES = {"numpy", "cupy", "cupyx", "torch", "jax", "numba"}
 MAY_NAME_LIBRARIES = {"backend", "kernels", "device", "sklearn"}
 """The parts that know which library they run on; users of the last hand it NumPy arrays."""
 
-GROUND = {"errors", "tree", "backend", "config", "device"}
+GROUND = {"errors", "tree", "backend", "config", "device", "memory"}
 ENGINE = GROUND | {"kernels", "autodiff"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "tree": {"errors"},
     "backend": {"errors", "tree"},
     "config": {"errors", "tree", "backend"},
+    "memory": {"errors", "tree", "backend"},
     "device": {"errors", "tree", "backend", "config"},
     "kernels": GROUND,
     "autodiff": GROUND | {"kernels"},

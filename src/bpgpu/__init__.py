@@ -20,7 +20,7 @@ from bpgpu.autodiff.transform import grad, value_and_grad, vjp
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 
 if TYPE_CHECKING:
-    from bpgpu import data, functional, nn, optim, random, testing, tree
+    from bpgpu import data, functional, memory, nn, optim, random, testing, tree
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
 
@@ -43,6 +43,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "memory",
     "nn",
     "optim",
     "random",
@@ -57,7 +58,7 @@ __all__ = [
     "vjp",
 ]
 
-_FOLDERS = ("data", "functional", "nn", "optim", "random", "testing", "tree")
+_FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", "tree")
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import bpgpu.backend.cupy as cuda
+from bpgpu.backend import malloc
 from bpgpu.backend.host import blas
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ PACKAGES = (
 
 VARIABLES = (
     "BPGPU_DEVICE",
+    malloc.VARIABLE,
     "CUDA_VISIBLE_DEVICES",
     "CUDA_PATH",
     "OMP_NUM_THREADS",
@@ -63,6 +65,7 @@ def _system() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "system", platform.platform()
     yield "BLAS", blas()
+    yield "malloc", malloc.state()
 
 
 def _skipped(usable: list[Device]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bpgpu import tree as trees
-from bpgpu.backend import cupy, host
+from bpgpu.backend import cupy, host, malloc
 from bpgpu.backend.cupy import NoDeviceError
 from bpgpu.backend.host import Memory
 from bpgpu.errors import DeviceError
@@ -139,14 +139,15 @@ def device(name: str | Device | None = None) -> Device:
     if name is None:
         open_here = _entered.get()
         return open_here[-1][0] if open_here else device("auto")
-    if name == "auto":
-        return _auto()
     try:
-        return _named(name, "asked for by name")
+        found = _auto() if name == "auto" else _named(name, "asked for by name")
     except NoDeviceError as obstacle:
         raise DeviceError(
             f"device {name!r}: {obstacle.cause}. Remedy: {obstacle.remedy}"
         ) from obstacle.__cause__
+    if found.type == "cpu":
+        malloc.tune()
+    return found
 
 
 def devices() -> list[Device]:

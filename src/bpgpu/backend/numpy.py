@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bpgpu.backend import malloc
 from bpgpu.backend.generic import Backend, StridedBackend, indexed_axis
 
 FEW = 1000
@@ -16,6 +17,10 @@ FEW = 1000
 class NumpyBackend(StridedBackend):
     one_device = True
     asks_arrays = True
+
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        malloc.tune()
 
     def one(self, x: Any) -> Any:
         return x.dtype.type(1)
