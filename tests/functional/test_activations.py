@@ -235,6 +235,17 @@ def test_random_slopes_follow_the_stream_of_the_thread(xp: Any) -> None:
     assert draws[0][0].dtype == np.float32
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_learned_slopes_at_ties(xp: Any, channels: int) -> None:
+    """To second order too: there torch says that the slope at 0 does not change with the weight."""
+    x = np.asarray([[[-1.0, 0.0], [0.0, 2.0]]])
+    compare(xp, bf.prelu, tf.prelu, x, np.asarray([0.25, -0.5])[:channels])
+
+
+def test_softplus_at_its_threshold(xp: Any) -> None:
+    compare(xp, bf.softplus, tf.softplus, np.asarray([0.5, 1.0, 2.0]), 2, 2)
+
+
 # ---- inside compilers
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bpgpu as bp
 from bpgpu.errors import DtypeError, ShapeError
 from bpgpu.functional import arguments
 from torch_compare import given
@@ -80,3 +81,20 @@ def test_integers_under_a_compiler_are_not_looked_at() -> None:
 
     jax.jit(f)(jnp.asarray([5]))
     assert looked == [False]
+
+
+def test_labels_that_are_constants_of_a_compiled_function_are_not_looked_at() -> None:
+    """JAX gives tracers for whatever is computed while it compiles, of known arrays too."""
+    import jax
+    import jax.numpy as jnp
+
+    label = jnp.asarray([1, 0])
+    looked = []
+
+    def f(x: Any) -> Any:
+        looked.append(arguments.in_range("f", "input", label, 2))
+        return bp.functional.cross_entropy(x, label)
+
+    assert np.isfinite(jax.jit(f)(jnp.ones((2, 2))))
+    assert looked == [False]
+    assert arguments.in_range("f", "input", label, 2)

@@ -155,3 +155,10 @@ def test_mixed_dtypes_and_impossible_outputs_are_told() -> None:
         ours.conv_transpose2d(draw(1, 3, 5, 5), draw(3, 4, 3, 3), output_padding=1)
     with pytest.raises(ShapeError, match="the output would have size"):
         ours.conv_transpose1d(draw(1, 3, 1), draw(3, 4, 1), padding=3)
+
+
+def test_a_kernel_of_one_place_leaves_room_for_output_padding(xp: Any) -> None:
+    """With dilation 2 an output may be longer by one, though the kernel reaches nowhere."""
+    x, w, b = draw(3, 3, 4), draw(3, 1, 1), draw(3)
+    settings = {"dilation": 2, "output_padding": 1, "groups": 3}
+    compare(xp, ours.conv_transpose1d, theirs.conv_transpose1d, x, w, b, **settings)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.functional as theirs
 
 from bpgpu import functional as ours
@@ -115,6 +116,15 @@ def test_where_torchs_value_and_gradient_contradict_each_other_ours_do_not() -> 
     x = R.normal(size=(1, 1, 5, 7))
     for mode in ("nearest", "bicubic"):
         bp.check_grads(lambda x, m=mode: ours.interpolate(x, scale_factor=1.1, mode=m), (x,))
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.3, 2.3])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_factor_that_keeps_or_doubles_a_size_after_rounding(axes: int, factor: float) -> None:
+    """Torch makes images of the rounded size; signals and volumes it reads at steps of the factor."""
+    x = R.normal(size=(1, 2, *(3, 2, 3)[:axes]))
+    expected = theirs.interpolate(torch.from_numpy(x), scale_factor=factor)
+    np.testing.assert_array_equal(ours.interpolate(x, scale_factor=factor), expected)
 
 
 def test_dtypes_stay_and_integers_have_nearest_pixels() -> None:

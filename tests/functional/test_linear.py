@@ -274,3 +274,13 @@ def test_inside_a_trace_rows_and_one_hot_vectors_are_constants_of_it(xp: Any) ->
 
     g = numpy_of(bp.grad(loss)(w, given(xp, np.asarray([2, 2, 0]))))
     np.testing.assert_array_equal(g, np.asarray([1, 0, 2]) + 19)
+
+
+def test_one_hot_asks_for_the_number_of_classes_where_it_cannot_look() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    index = jnp.asarray([2, 0])
+    with pytest.raises(ValueError, match="one_hot: expected num_classes in a compiled function"):
+        jax.jit(bf.one_hot)(index)
+    assert jax.jit(lambda x: bf.one_hot(index) + x)(0).tolist() == [[0, 0, 1], [1, 0, 0]]

@@ -53,6 +53,18 @@ def test_batch_norm_in_evaluation(xp: Any) -> None:
     compare(xp, function(ours.batch_norm), function(theirs.batch_norm), *arrays, fixed=(1, 2))
 
 
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+def test_running_statistics_that_are_constants_of_a_gradient(xp: Any, name: str) -> None:
+    """They are plain arrays, the statistics of the batch are traced."""
+
+    def function(f: Any) -> Any:
+        return lambda x, m, v: f(x, m + 0, v + 0, None, None, True)
+
+    arrays = draw(4, 3, 5), draw(3), np.abs(draw(3))
+    f, g = getattr(ours, name), getattr(theirs, name)
+    compare(xp, function(f), function(g), *arrays, fixed=(1, 2))
+
+
 def test_statistics_are_returned_on_request_and_nothing_is_changed() -> None:
     mean, var = np.zeros(3), np.ones(3)
     y, new_mean, new_var = ours.batch_norm_with_statistics(draw(4, 3), mean, var, training=True)
@@ -133,6 +145,11 @@ def test_local_response_norm(xp: Any, size: int) -> None:
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_normalize(xp: Any, p: float, dim: int) -> None:
     compare(xp, ours.normalize, theirs.normalize, draw(2, 3, 4), p, dim)
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_a_number_is_normalized_as_a_vector_of_one(xp: Any, dim: int) -> None:
+    compare(xp, ours.normalize, theirs.normalize, np.asarray(-3.0), 2.0, dim)
 
 
 def test_empty_batches(xp: Any) -> None:

@@ -207,3 +207,18 @@ def test_wrong_dtypes_are_told() -> None:
         ours.max_pool2d([[1.0]], 2)
     with pytest.raises(ShapeError, match="kernel_size"):
         ours.max_pool1d(np.ones((1, 4)), 2.5)  # type: ignore[arg-type]
+
+
+def test_a_window_with_nothing_inside_gives_no_gradient(xp: Any) -> None:
+    """Dilation can put all entries of a window on the padding."""
+    x = given(xp, np.asarray([[[3.0], [2.0]]]))
+    y, pull = bp.vjp(lambda x: ours.max_pool1d(x, 2, 1, 1, 2), x)
+    np.testing.assert_array_equal(numpy_of(y), np.full((1, 2, 1), -np.inf))
+    np.testing.assert_array_equal(numpy_of(pull(xp.ones_like(x))[0]), np.zeros((1, 2, 1)))
+
+
+@pytest.mark.parametrize("p", [2, 3])
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_norms_of_zero_have_a_second_derivative_of_zero(xp: Any, p: int, kernel: int) -> None:
+    x = np.asarray([[[0.0, 0.0, 1.0, 2.0]]])
+    compare(xp, ours.lp_pool1d, theirs.lp_pool1d, x, p, kernel)

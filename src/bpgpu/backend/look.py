@@ -22,8 +22,16 @@ def at_hand(x: Any) -> bool:
         return x.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling()
     if library == "jax":
         jax = sys.modules["jax"]
-        return not isinstance(x, jax.core.Tracer) and x.device.platform == "cpu"
+        if isinstance(x, jax.core.Tracer) or x.device.platform != "cpu":
+            return False
+        # while JAX compiles, functions of arrays that are known give tracers too
+        return not isinstance(jax.lax.full((), 0), jax.core.Tracer)
     return False
+
+
+def is_known(x: Any) -> bool:
+    """False if the plain array `x` stands for values that come later, in a function that is compiled."""
+    return library_of(x) != "jax" or not isinstance(x, sys.modules["jax"].core.Tracer)
 
 
 def between(x: Any, low: float, high: float) -> bool | None:

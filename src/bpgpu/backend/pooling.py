@@ -52,6 +52,11 @@ class Line(NamedTuple):
         )
 
     @property
+    def may_miss(self) -> bool:
+        """True if a window may have no entry inside, all of them falling on the padding around it."""
+        return self.dilation > self.size
+
+    @property
     def overlaps(self) -> bool:
         """True if an entry of the axis may be in several windows."""
         return self.stride < self.reach
@@ -151,7 +156,7 @@ def _first_inside(xp: Any, like: Any, axis: int, line: Line, dtype: Any) -> Any:
 
 def pick(xp: Any, x: Any, found: list[Any], lines: tuple[Line, ...]) -> Any:
     """Of each window, the entry that was found to be the largest. `found` is what `choices` gives."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) and not any(line.may_miss for line in lines):
         shape = (*x.shape[: -len(lines)], *(line.number for line in lines))
         return np.take(x.reshape(-1), _places(xp, found, lines)).reshape(shape)
     first = x.ndim - len(lines)
@@ -162,7 +167,7 @@ def pick(xp: Any, x: Any, found: list[Any], lines: tuple[Line, ...]) -> Any:
 
 def unpick(xp: Any, g: Any, found: list[Any], lines: tuple[Line, ...]) -> Any:
     """The transpose of `pick`: each number goes to the entry that its window chose."""
-    if isinstance(g, np.ndarray):
+    if isinstance(g, np.ndarray) and not any(line.may_miss for line in lines):
         shape = (*g.shape[: -len(lines)], *(line.size for line in lines))
         out = np.zeros(math.prod(shape), dtype=g.dtype)
         np.add.at(out, _places(xp, found, lines), g.reshape(-1))

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import elementwise, rule
 from bpgpu.backend.select import clip
@@ -79,6 +80,7 @@ def _softplus(xp: Any, x: Any, /, beta: float, threshold: float) -> Any:
     straight = u > threshold
     if type(x) is Traced:
         y = _softplus(x, beta, threshold)
+        u = choose(raw(u), u, raw(u) == threshold)  # there the second derivative is that of a line
     else:
         y = choose(x, (clip(xp, u, 0) + xp.log1p(xp.exp(-xp.abs(u)))) / beta, straight)
     return y, lambda g: g * choose(1, _sigmoid(u), straight)
@@ -95,7 +97,7 @@ def softplus(input: Array, beta: float = 1, threshold: float = 20) -> Array:
     *Raises* `DtypeError` unless the input is of real floating numbers.
 
     *Notes* Computed as `max(u, 0) + log1p(exp(-|u|))`, `u = beta x`: nothing overflows whatever the
-    threshold is.
+    threshold is. At the threshold itself the second derivative is 0, as in torch.
 
     >>> import numpy as np
     >>> softplus(np.asarray([-1.0, 0.0, 30.0]))

@@ -48,8 +48,8 @@ class Geometry(NamedTuple):
     @property
     def is_product(self) -> bool:
         """True for a kernel of one place that visits everything: a plain matrix product over channels."""
-        ones = (1,) * len(self.kernel)
-        return self.kernel == self.stride == ones and not any(map(any, self.pads))
+        ones, everything = (1,) * len(self.kernel), self.counts == self.sizes
+        return self.kernel == self.stride == ones and everything and not any(map(any, self.pads))
 
 
 @rule(arrays=3)

@@ -12,6 +12,7 @@ from bpgpu.autodiff.rule import rule
 from bpgpu.autodiff.rules.indexing import scatter_add
 from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.backend.look import is_known
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
@@ -193,7 +194,11 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
                 "cannot "
                 "be found"
             )
-        num_classes = max(int(xp.max(index)) + 1, 1)
+        if not is_known(index):
+            raise ValueError(
+                "one_hot: expected num_classes in a compiled function, where the largest index cannot be looked at"
+            )
+        num_classes = max(int(backend_of(xp).to_numpy(index).max()) + 1, 1)
     elif num_classes < 1:
         raise ValueError(
             f"one_hot: expected num_classes of at least 1, or -1 to find it, got {num_classes}"

@@ -53,7 +53,10 @@ def interpolate(
     `ShapeError` for an input of other axes, or a size below 1; `DtypeError` unless the input is of
     real floating numbers (`"nearest"` takes integers).
 
-    *Notes* Results are as in Pillow for `antialias`. Only pixels that have a weight are read: NaN
+    *Notes* The nearest pixel is torch's: for images, with two axes, a scale factor that keeps a size or
+    doubles it does so exactly (1.3 keeps 3 pixels); with one or three axes the factor is used as it is.
+    There the gradient, in contrast to torch's, is that of the values. Results are as in Pillow for
+    `antialias`. Only pixels that have a weight are read: NaN
     stays where it is.
 
     *References* R. Keys (1981), "Cubic convolution interpolation for digital image processing".
@@ -87,7 +90,7 @@ def interpolate(
     _check_sizes(name, input, counts)
     if mode == "area":
         return adaptive_mean(input, counts)
-    kind = ALONG.get(mode, mode)
+    kind = "nearest of images" if mode == "nearest" and n == 2 else ALONG.get(mode, mode)
     kind = f"filtered {kind}" if antialias else kind
     growing = []
     for axis, (s, count, factor) in enumerate(zip(sizes, counts, factors, strict=True), 2):

@@ -153,6 +153,7 @@ def _moved(running: Array | None, new: Array, momentum: float) -> Array | None:
         return None
     new, old = stop_gradient(new), stop_gradient(running)
     xp = array_namespace(new, old)
+    old = xp.asarray(old)  # traced, if the new one is: array-api-strict does not add them otherwise
     new = xp.astype(xp.reshape(new, running.shape), running.dtype, copy=False)
     return (1 - momentum) * old + momentum * new
 
@@ -354,6 +355,8 @@ def normalize(input: Array, p: float = 2.0, dim: int = 1, eps: float = 1e-12) ->
     floating("normalize", input=input)
     axis = axis_of("normalize", dim, input.ndim)
     xp = array_namespace(input)
+    if input.ndim == 0:
+        return xp.reshape(normalize(xp.reshape(input, (1,)), p, 0, eps), ())
     norm = xp.linalg.vector_norm(input, ord=p, axis=axis, keepdims=True)
     return input / xp.clip(norm, min=eps)
 

@@ -101,7 +101,7 @@ def mean_of(
 @rule
 def root_of(xp: Any, s: Any, /, p: float) -> Any:
     """`s^(1/p)`, with a gradient of 0 where `s` is 0, as torch has it."""
-    y, some = s ** (1 / p), s != 0
+    y, some = root_of(s, p) if type(s) is Traced else s ** (1 / p), s != 0
     return y, lambda g: keep(g * y / choose(s, 1.0, some) / p, some)
 
 

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import broadcasting, elementwise, rule
@@ -71,12 +72,14 @@ def leaky_relu(input: Array, negative_slope: float = 0.01, inplace: bool = False
 
 @broadcasting
 def _prelu(xp: Any, x: Any, w: Any) -> Any:
-    right = x > 0
-    return (
-        choose(x, w * x, right),
-        lambda g: choose(g, w * g, right),
-        lambda g: keep(g * x, ~right),
-    )
+    y = choose(x, w * x, x > 0)
+    return y, lambda g: _sloped(g, w, raw(x)), lambda g: keep(g * x, ~(x >= 0))
+
+
+@broadcasting
+def _sloped(xp: Any, g: Any, w: Any, /, x: Any) -> Any:
+    """What comes back to `x`. At 0 it is `w g`, but does not change with `w`, as in torch."""
+    return choose(g, w * g, x > 0), lambda h: _sloped(h, w, x), lambda h: keep(h * g, ~(x >= 0))
 
 
 def prelu(input: Array, weight: Array) -> Array:
@@ -89,7 +92,7 @@ def prelu(input: Array, weight: Array) -> Array:
     one dtype.
 
     *Notes* At 0 the derivative is `weight` with respect to the input, and 0 with respect to the
-    weight.
+    weight; the mixed second derivative is 0 there.
 
     *References* K. He, X. Zhang, S. Ren, J. Sun (2015), "Delving deep into rectifiers".
 

@@ -41,8 +41,10 @@ def taps_for(mode: str, size: int, count: int, factor: float | None, align_corne
 
 @functools.lru_cache(maxsize=256)
 def _taps_for(mode: str, size: int, count: int, factor: float | None, align_corners: bool) -> Taps:
-    if size == count and mode not in ("cubic", "nearest-exact"):
+    if size == count and mode not in ("cubic", "nearest", "nearest-exact"):
         return taps_of(size, [[(i, 1.0)] for i in range(size)])
+    if mode == "nearest of images":
+        mode, factor = "nearest", None if count in (size, 2 * size) else factor
     scale = _scale(size, count, factor, align_corners)
     if mode == "area":
         reads = [_area(size, count, place) for place in range(count)]
