@@ -222,3 +222,9 @@ def test_a_traced_float_is_no_setting():
         bp.grad(lambda x: _total(bp.array_namespace(x).repeat(np.ones(5), x)))(V)
     with pytest.raises(errors.ConversionError, match="a setting of a function"):
         bp.grad(lambda x: _total(bp.array_namespace(x).roll(x, x[0])))(V)
+
+
+def test_the_method_reshape_takes_one_size_on_every_library(xp):
+    x = xp.asarray([[1.0, 2.0], [3.0, 4.0]])
+    g = bp.grad(lambda x: (x.reshape(-1) * x.reshape(4)).sum())(x)
+    assert bool(xp.all(g == 2 * x))

@@ -34,8 +34,8 @@ def moveaxis(xp: Any, a: Any, source: Any, destination: Any) -> Any:
 
 @table()
 def reshape(xp: Any, a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if order == "F":  # the first axis runs fastest: as usual between two transpositions
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return transpose(xp, xp.reshape(transpose(xp, a), shape[::-1]))
     return xp.reshape(a, shape, copy=copy)
 
