@@ -21,6 +21,7 @@ from bpgpu.device import Device, device, devices, show_config, to_device, to_num
 
 if TYPE_CHECKING:
     from bpgpu import data, functional, memory, nn, optim, random, testing, tree
+    from bpgpu.io import load, save
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
 
@@ -43,10 +44,12 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "load",
     "memory",
     "nn",
     "optim",
     "random",
+    "save",
     "seed",
     "show_config",
     "stop_gradient",
@@ -62,6 +65,8 @@ _FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", 
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",
+    "load": "bpgpu.io",
+    "save": "bpgpu.io",
     "seed": "bpgpu.random",
 }
 

@@ -11,6 +11,7 @@ from bpgpu.autodiff.array import Array, is_live
 from bpgpu.autodiff.state import write
 from bpgpu.errors import BpgpuError, ModuleError
 from bpgpu.nn.habits import HABITS
+from bpgpu.nn.loading import loading
 from bpgpu.nn.moving import moved
 from bpgpu.nn.parameter import Parameter
 from bpgpu.nn.state_dict import LoadResult, load, save
@@ -323,6 +324,12 @@ class Module:
         *Raises* `ModuleError` that lists what is missing, unexpected (unless `strict=False`) or of
         another shape. Then nothing has been changed."""
         return load(self, state_dict, strict)
+
+    def _loading(
+        self, saved: Any, transient: dict[str, Any]
+    ) -> tuple[list[str], Callable[[], None]]:
+        """For checkpoints: what does not fit, and a function that writes."""
+        return loading(self, saved, transient)
 
     # ---- looks
 
