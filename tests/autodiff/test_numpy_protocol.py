@@ -265,6 +265,10 @@ def test_habits_are_answered_with_the_form_used_here():
             "zero_grad": "nothing to zero",
             "cpu": "bpgpu.to_device",
             "cuda": "bpgpu.to_device",
+            "mul_": r"x \*= y",
+            "float": r"xp.astype\(x, xp.float64\)",
+            "softmax": "bpgpu.functional.softmax",
+            "masked_fill": r"xp.where\(mask, value, x\)",
             "exp": r"functions are no methods .* xp.exp\(x\) with xp = bpgpu.array_namespace",
             "nonsense": "has no attribute 'nonsense': it has what the array object of the standard has",
         }.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 from bpgpu.autodiff.array import Array, namespace_of
 from bpgpu.autodiff.rules import COMPOSED, PLAIN, RULES
-from bpgpu.errors import MissingAttributeError
+from bpgpu.errors import ArgumentError, MissingAttributeError
 
 METHODS = {
     **{
@@ -25,11 +25,32 @@ METHODS = {
     },
     "conj": "conjugate",
     "conjugate": "conjugate",
-    "flatten": "ravel",
 }
 """Methods of NumPy's arrays, and the function of NumPy that each is."""
 
 HABITS = {
+    **{
+        name: f"assignment binds to a new value: {form}"
+        for name, form in {
+            "add_": "x += y",
+            "copy_": "x[...] = y",
+            "div_": "x /= y",
+            "fill_": "x[...] = value",
+            "masked_fill_": "x[mask] = value",
+            "mul_": "x *= y",
+            "sub_": "x -= y",
+            "zero_": "x[...] = 0",
+        }.items()
+    },
+    **dict.fromkeys(
+        ("bool", "double", "float", "half", "int", "long", "type_as"),
+        "use xp.astype(x, xp.float64), or another dtype",
+    ),
+    **{
+        name: f"use bpgpu.functional.{name}"
+        for name in ("log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "tanh")
+    },
+    "addmm": "use y + x @ z",
     "backward": "gradients are a function of a function: grads = bpgpu.grad(loss)(params)",
     "contiguous": "leave it out: memory is laid out by the array library",
     "cpu": "name the device: bpgpu.to_device(x, bpgpu.device('cpu'))",
@@ -48,6 +69,25 @@ HABITS = {
     "tolist": "use bpgpu.to_numpy(bpgpu.stop_gradient(x)).tolist(), since Python numbers have no gradient",
     "unsqueeze": "use xp.expand_dims(x, axis=axis)",
     "view": "use xp.reshape(x, shape)",
+    "bmm": "use x @ y",
+    "mm": "use x @ y",
+    "chunk": "use slices: x[:n, ...], x[n:, ...]",
+    "split": "use slices: x[:n, ...], x[n:, ...]",
+    "clamp": "use xp.clip(x, low, high)",
+    "dim": "use x.ndim",
+    "expand": "use xp.broadcast_to(x, shape)",
+    "expand_as": "use xp.broadcast_to(x, y.shape)",
+    "gather": "use xp.take_along_axis(x, indices, axis=axis)",
+    "index_select": "use xp.take(x, indices, axis=axis)",
+    "masked_fill": "use xp.where(mask, value, x)",
+    "norm": "use xp.linalg.vector_norm(x)",
+    "numel": "use x.size",
+    "repeat_interleave": "use xp.repeat(x, n, axis=axis)",
+    "reshape_as": "use xp.reshape(x, y.shape)",
+    "t": "use x.T",
+    "unbind": "use xp.unstack(x, axis=axis)",
+    "view_as": "use xp.reshape(x, y.shape)",
+    "type": "use xp.astype(x, dtype)",
     "zero_grad": "gradients are returned, not stored, so there is nothing to zero",
 }
 """Attributes of torch's and NumPy's arrays that cannot work here, and what to write instead."""
@@ -79,7 +119,28 @@ def _method(x: Array, name: str) -> Callable[..., Any]:
         f = getattr(xp, RENAMED[name])
         return lambda: f(x)
     f = FUNCTIONS[name]
-    return lambda *args, **options: f(xp, x, *args, **options)
+
+    def method(*args: Any, **options: Any) -> Any:
+        for theirs, ours in TORCH_OPTIONS.items():
+            if theirs in options:
+                raise ArgumentError(
+                    f"x.{name}({theirs}=...) of a traced array: the argument is called {ours} here, as in NumPy"
+                )
+        return f(xp, x, *args, **options)
+
+    return method
+
+
+def _flatten(x: Array) -> Callable[..., Any]:
+    def flatten(order: str = "C", *rest: Any, **options: Any) -> Any:
+        if rest or options or not isinstance(order, str):
+            raise ArgumentError(
+                "x.flatten(start) of a traced array: flatten joins all axes, as in NumPy; to keep the first, use "
+                "nn.Flatten(), or xp.reshape(x, (x.shape[0], -1)) with xp = bpgpu.array_namespace(x)"
+            )
+        return _method(x, "ravel")(order)
+
+    return flatten
 
 
 def _reshape(x: Array) -> Callable[..., Any]:
@@ -96,7 +157,11 @@ def _transpose(x: Array) -> Callable[..., Any]:
     return transpose
 
 
+TORCH_OPTIONS = {"dim": "axis", "keepdim": "keepdims"}
+"""Arguments of torch's methods, and their names here."""
+
 SPECIAL: dict[str, Callable[[Array], Any]] = {
+    "flatten": _flatten,
     "imag": lambda x: _method(x, "imag")(),
     "real": lambda x: _method(x, "real")(),
     "reshape": _reshape,

@@ -75,6 +75,18 @@ class Sequential(Module):
             self.append(module)
         return self
 
+    def pop(self, key: int = -1) -> Module:
+        """Remove a layer and return it; those after it move up."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self, *other)
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
     def insert(self, index: int, module: Module) -> Self:
         """Add a layer before position `index`."""
         layers = list(self)
@@ -136,6 +148,12 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
         return self
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
 
     def insert(self, index: int, module: Module) -> None:
         """Add a Module before position `index`."""

@@ -19,7 +19,8 @@ from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.device import device as find_device
 from bpgpu.device import to_numpy
-from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, ShapeError
+from bpgpu.nn.parameter import Parameter
 
 _GAINS = {
     "linear": 1.0,
@@ -94,6 +95,10 @@ def trunc_normal_(
 
 def constant_(tensor: Any, val: float) -> Any:
     """Fill with one value."""
+    _shape(tensor)
+    if isinstance(tensor, Parameter):
+        tensor.data = constant_(tensor.data, val)
+        return tensor
     xp = namespace_of(raw(tensor))
     return backend_of(xp).copy_into(tensor, xp.full_like(tensor, val))
 
@@ -110,7 +115,7 @@ def zeros_(tensor: Any) -> Any:
 
 def eye_(tensor: Any) -> Any:
     """Make a matrix the identity, or as much of it as fits."""
-    if tensor.ndim != 2:
+    if len(_shape(tensor)) != 2:
         raise ShapeError(f"eye_: expected a matrix, got shape {_shape(tensor)}")
     xp = find_device("cpu").xp
     return _fill(tensor, xp.eye(*tensor.shape, dtype=xp.float64))
@@ -218,7 +223,7 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, *, key: Any = None)
 
     *References* J. Martens (2010), "Deep learning via Hessian-free optimization".
     """
-    if tensor.ndim != 2:
+    if len(_shape(tensor)) != 2:
         raise ShapeError(f"sparse_: expected a matrix, got shape {_shape(tensor)}")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: sparsity must be in [0, 1], got {sparsity}")
@@ -256,6 +261,11 @@ def _kaiming_std(tensor: Any, a: float, mode: str, nonlinearity: str, name: str)
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
+    if isinstance(tensor, memoryview):
+        raise ArgumentError(
+            "initialisers fill arrays, got the memory of one: write layer.weight in place of "
+            "layer.weight.data, as in nn.init.normal_(layer.weight)"
+        )
     return tuple(tensor.shape)
 
 
@@ -284,6 +294,9 @@ def _normal(shape: tuple[int, ...], key: Any, dtype: Any) -> Any:
 
 def _fill(tensor: Any, values: Any) -> Any:
     """Copy values from the host over an array, on its device and in its dtype."""
+    if isinstance(tensor, Parameter):
+        tensor.data = _fill(tensor.data, values)
+        return tensor
     xp = namespace_of(raw(tensor))
     backend = backend_of(xp)
     if namespace_of(values) is not xp:

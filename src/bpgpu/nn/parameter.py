@@ -36,5 +36,17 @@ class Parameter:
         self.data = data
         self.requires_grad = requires_grad
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.data.dtype
+
     def __repr__(self) -> str:
         return f"Parameter({self.data!r})"
