@@ -1,0 +1,1 @@
+"""Training: the loop, what stops it, and what is measured on the way."""
