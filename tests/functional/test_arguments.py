@@ -98,3 +98,26 @@ def test_labels_that_are_constants_of_a_compiled_function_are_not_looked_at() ->
     assert np.isfinite(jax.jit(f)(jnp.ones((2, 2))))
     assert looked == [False]
     assert arguments.in_range("f", "input", label, 2)
+
+
+def test_what_a_function_refuses_is_told_with_the_layer() -> None:
+    """Labels out of range, unknown modes and the like, and not shapes only."""
+
+    class Net(bp.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = bp.nn.Embedding(3, 2)
+            self.losses = bp.nn.ModuleList([bp.nn.CrossEntropyLoss()])
+
+        def forward(self, x: Any, y: Any) -> Any:
+            return self.losses[0](self.embed(x), y)
+
+    net = Net()
+    with pytest.raises(
+        ValueError, match=r"Embedding 'embed': embedding: expected input in \[0, 3\), got 3"
+    ):
+        net(np.asarray([3]), np.asarray([0]))
+    with pytest.raises(
+        ValueError, match=r"CrossEntropyLoss 'losses.0': cross_entropy: expected target in"
+    ):
+        net(np.asarray([2]), np.asarray([5]))

@@ -411,3 +411,21 @@ def test_signatures_are_torchs(name: str) -> None:
     assert [(p.name, p.kind, p.default) for p in mine] == [
         (p.name, p.kind, p.default) for p in other
     ]
+
+
+def test_a_schedule_that_ended_at_zero_can_be_loaded() -> None:
+    """The last learning rate is a rounding error below 0."""
+    params = [np.zeros(2)]
+    opt = ours.SGD(params, lr=0.2)
+    schedule = schedules.LinearLR(opt, start_factor=1.0, end_factor=0.0, total_iters=10)
+    for _ in range(17):
+        schedule.step()
+    rate = opt.param_groups[0]["lr"]
+    assert -1e-12 < rate <= 0
+    again = ours.SGD(params, lr=0.2)
+    again.load_state_dict(opt.state_dict())
+    assert again.param_groups[0]["lr"] == rate
+    state = opt.state_dict()
+    state["param_groups"][0]["lr"] = -0.1
+    with pytest.raises(ValueError, match="expected lr >= 0, got -0.1"):
+        again.load_state_dict(state)

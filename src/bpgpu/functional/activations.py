@@ -14,7 +14,7 @@ from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import elementwise, rule
 from bpgpu.backend.select import clip
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.select import choose, keep
@@ -337,7 +337,7 @@ def celu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
     """
     arguments.real("celu", input=input)
     if alpha == 0:
-        raise ValueError("celu: expected alpha other than 0, by which the input is divided")
+        raise ArgumentError("celu: expected alpha other than 0, by which the input is divided")
     return _elu(input, alpha, 1, 1 / alpha)
 
 
@@ -392,5 +392,5 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     """
     arguments.real("gelu", input=input)
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
+        raise ArgumentError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
     return _gelu(input) if approximate == "none" else _gelu_tanh(input)

@@ -14,7 +14,7 @@ from bpgpu.autodiff.dtypes import kind
 from bpgpu.backend.compiling import answered_once
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
-from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 
 Array = Any
 """An array of any library of the Array API standard, or a traced one."""
@@ -119,7 +119,7 @@ def in_range(function: str, name: str, x: Array, count: int) -> bool:
     xp = namespace_of(x)
     least, most = int(xp.min(x)), int(xp.max(x))
     if least < 0 or most >= count:
-        raise ValueError(
+        raise ArgumentError(
             f"{function}: expected {name} in [0, {count}), got {least if least < 0 else most}"
         )
     return True

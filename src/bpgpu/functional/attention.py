@@ -15,7 +15,7 @@ from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.control import stop_gradient
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule, unbroadcast
-from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional import chance
 from bpgpu.functional.arguments import Array, floating, same_dtype
 
@@ -101,7 +101,7 @@ def scaled_dot_product_attention(
     same_dtype(name, key=key, value=value, query=query)
     _check(name, query, key, value)
     if not 0 <= dropout_p <= 1:
-        raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
+        raise ArgumentError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
     if enable_gqa:
         key, value = _repeated(name, query, key), _repeated(name, query, value)
     xp = array_namespace(query, key, value, attn_mask)
@@ -150,7 +150,7 @@ def _mask(
     """What is added to the scores, and where looking is allowed."""
     if is_causal:
         if mask is not None:
-            raise ValueError(f"{name}: is_causal=True makes its own mask; leave attn_mask out")
+            raise ArgumentError(f"{name}: is_causal=True makes its own mask; leave attn_mask out")
         return None, xp.arange(columns, device=device_of(query))[None, :] <= (
             xp.arange(rows, device=device_of(query))[:, None]
         )

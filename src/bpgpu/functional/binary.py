@@ -10,7 +10,7 @@ from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.rule import rule
 from bpgpu.autodiff.rules.manipulation import broadcast_shape
 from bpgpu.backend.look import between
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.activations import _sigmoid, logsigmoid
 from bpgpu.functional.arguments import Array
@@ -76,7 +76,7 @@ def binary_cross_entropy(
     check_same_shape(name, input=input, target=target)
     _check_factors(name, input, weight=weight)
     if between(raw(input), 0, 1) is False:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected probabilities in [0, 1] as input; apply a sigmoid first, or use "
             "binary_cross_entropy_with_logits"
         )

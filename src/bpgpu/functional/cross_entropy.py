@@ -14,7 +14,7 @@ from bpgpu.autodiff.rules.indexing import scatter_add
 from bpgpu.backend.classes import exponentials, places, subtract_at
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.sums import total
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.labels import Labels, checked_labels
@@ -108,11 +108,11 @@ def cross_entropy(
     """
     name = "cross_entropy"
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: expected label_smoothing in [0, 1], got {label_smoothing}")
+        raise ArgumentError(f"{name}: expected label_smoothing in [0, 1], got {label_smoothing}")
     if kind(arguments.dtype_of(name, "target", target)) != "other":
         check_reduction(name, reduction)
         if ignore_index >= 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: ignore_index is for class indices, the target has probabilities; leave "
                 f"positions out by a target of zeros, got ignore_index={ignore_index}"
             )

@@ -28,7 +28,7 @@ from bpgpu.autodiff.rules.indexing import scatter_add
 from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
-from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.bounds import at_least
@@ -197,7 +197,7 @@ def ctc_loss(
     lp = xp.astype(lp, xp.float32) if narrow else lp
     t, n, c = lp.shape
     if not 0 <= operator.index(blank) < c:
-        raise ValueError(f"ctc_loss: expected blank in [0, {c}), got {blank}")
+        raise ArgumentError(f"ctc_loss: expected blank in [0, {c}), got {blank}")
     steps = _Counts("input_lengths", input_lengths, n, t, raw(lp))
     counts = _Counts("target_lengths", target_lengths, n, _room(raw(targets), n), raw(lp))
     labels, wrong = _labels(raw(targets), counts, n, c)
@@ -236,7 +236,7 @@ class _Counts:
             x = lib.where(self.wrong, 0, x)
         for k in self.known or ():
             if not 0 <= k <= most:
-                raise ValueError(f"ctc_loss: expected {name} in [0, {most}], got {k}")
+                raise ArgumentError(f"ctc_loss: expected {name} in [0, {most}], got {k}")
         self.array = x
 
 
@@ -286,7 +286,7 @@ def _labels(targets: Any, counts: _Counts, n: int, c: int) -> tuple[Any, Any]:
             wrong = wrong | (xp.sum(count) != targets.shape[0])
     elif bool(xp.any(outside)):
         found = int(xp.max(xp.where(outside, labels, xp.min(labels) - 1)))
-        raise ValueError(f"ctc_loss: expected targets in [0, {c}), got {found}")
+        raise ArgumentError(f"ctc_loss: expected targets in [0, {c}), got {found}")
     return xp.where((labels < 0) | (labels >= c), 0, labels), wrong
 
 

@@ -11,7 +11,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.autodiff.rules.elementwise import quotient
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.bounds import at_least
@@ -130,7 +130,7 @@ def pdist(input: Array, p: float = 2) -> Array:
     if input.ndim != 2:
         raise ShapeError(f"pdist: expected input (N, D), got {tuple(input.shape)}")
     if not p >= 0:
-        raise ValueError(f"pdist: expected p of at least 0, got {p}")
+        raise ArgumentError(f"pdist: expected p of at least 0, got {p}")
     xp = array_namespace(input)
     first, second = _pairs(input)
     d = xp.take(input, first, axis=0) - xp.take(input, second, axis=0)

@@ -16,7 +16,7 @@ import warnings
 from typing import Any
 
 from bpgpu.autodiff.rule import rule
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.activations import SELU_ALPHA, SELU_SCALE
 from bpgpu.functional.arguments import Array
@@ -184,7 +184,7 @@ def _active(function: str, input: Array, p: float, training: bool) -> bool:
     """False if nothing is to be done."""
     arguments.floating(function, input=input)
     if not 0 <= p <= 1:
-        raise ValueError(f"{function}: expected p in [0, 1], got {p}")
+        raise ArgumentError(f"{function}: expected p in [0, 1], got {p}")
     return training and p > 0 and 0 not in input.shape
 
 

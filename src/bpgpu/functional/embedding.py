@@ -13,7 +13,7 @@ from bpgpu.autodiff.rules.indexing import scatter_add
 from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import is_known
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.select import choose, keep
@@ -97,13 +97,13 @@ def embedding(
     if weight.ndim != 2:
         raise ShapeError(f"embedding: expected weight (V, D), got shape {tuple(weight.shape)}")
     if sparse:
-        raise ValueError(
+        raise ArgumentError(
             "embedding: expected sparse=False: the Array API has no sparse arrays, and so no sparse gradients"
         )
     count, width = weight.shape
     if padding_idx is not None:
         if not -count <= padding_idx < count:
-            raise ValueError(
+            raise ArgumentError(
                 f"embedding: expected padding_idx in [{-count}, {count}), got {padding_idx}"
             )
         padding_idx %= count
@@ -189,18 +189,18 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     xp = namespace_of(index)
     if num_classes == -1:
         if 0 in index.shape:
-            raise ValueError(
+            raise ArgumentError(
                 "one_hot: expected num_classes for an input without an element, of which the number of classes "
                 "cannot "
                 "be found"
             )
         if not is_known(index):
-            raise ValueError(
+            raise ArgumentError(
                 "one_hot: expected num_classes in a compiled function, where the largest index cannot be looked at"
             )
         num_classes = max(int(backend_of(xp).to_numpy(index).max()) + 1, 1)
     elif num_classes < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"one_hot: expected num_classes of at least 1, or -1 to find it, got {num_classes}"
         )
     arguments.in_range("one_hot", "tensor", index, num_classes)

@@ -16,7 +16,7 @@ from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.arguments import Array, real, same_dtype, tupled
 from bpgpu.functional.select import keep
 
@@ -212,11 +212,11 @@ def _mean_of_pixels(x: Array, axes: list[list[Read]], shape: tuple[int, ...]) ->
 def _check(input: Array, grid: Array, mode: str, padding_mode: str) -> None:
     name = "grid_sample"
     if mode not in MODES:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected mode as one of {', '.join(map(repr, MODES))}, got {mode!r}"
         )
     if padding_mode not in PADDING:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected padding_mode as one of {', '.join(map(repr, PADDING))}, got "
             f"{padding_mode!r}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.adaptive import adaptive_mean
 from bpgpu.functional.arguments import Array, numbers, real
 from bpgpu.functional.resample import resample, taps_for
@@ -72,13 +72,13 @@ def interpolate(
     _check_mode(name, input, mode, align_corners, antialias)
     sizes = tuple(input.shape[2:])
     if (size is None) == (scale_factor is None):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected size or scale_factor, got {'neither' if size is None else 'both'}"
         )
     factors: tuple[float | None, ...] = (None,) * n
     if size is not None:
         if recompute_scale_factor:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: recompute_scale_factor=True needs scale_factor; a size says it all"
             )
         counts = _each(name, "size", size, n, operator.index)
@@ -109,7 +109,7 @@ def _check_mode(
 ) -> None:
     if mode not in ANY and mode not in AXES:
         modes = ", ".join(map(repr, (*ANY, *AXES)))
-        raise ValueError(f"{name}: expected mode as one of {modes}, got {mode!r}")
+        raise ArgumentError(f"{name}: expected mode as one of {modes}, got {mode!r}")
     if mode in ("nearest", "nearest-exact"):
         numbers(name, input=input)
     else:
@@ -123,15 +123,15 @@ def _check_mode(
             f"{name}: expected input {wanted} for mode={mode!r}, got {tuple(input.shape)}"
         )
     if mode in ANY and align_corners is not None:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: align_corners is for linear and cubic modes; leave it out for mode={mode!r}"
         )
     if antialias and mode not in ("bilinear", "bicubic", "lanczos"):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: antialias=True is for 'bilinear', 'bicubic' and 'lanczos', got mode={mode!r}"
         )
     if mode == "lanczos" and (align_corners or not antialias):
-        raise ValueError(f"{name}: mode='lanczos' needs antialias=True, and no align_corners")
+        raise ArgumentError(f"{name}: mode='lanczos' needs antialias=True, and no align_corners")
 
 
 def _each(name: str, what: str, value: Any, n: int, number: Any) -> tuple[Any, ...]:

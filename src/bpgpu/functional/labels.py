@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from bpgpu.autodiff.array import raw
 from bpgpu.backend.classes import within
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.errors import ArgumentError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 
@@ -55,6 +56,8 @@ def checked_labels(
         if bool(xp.any(wrong)):
             found = int(xp.max(xp.where(wrong, t, xp.min(t) - 1)))
             other = f" or ignore_index={ignore_index}" if leaves_out else ""
-            raise ValueError(f"{function}: expected target in [0, {classes}){other}, got {found}")
+            raise ArgumentError(
+                f"{function}: expected target in [0, {classes}){other}, got {found}"
+            )
         wrong = None
     return Labels(xp.where(outside, 0, t), ignored, wrong)

@@ -15,7 +15,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend.classes import places
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.bounds import positive_part
@@ -170,7 +170,7 @@ def multi_margin_loss(
     name = "multi_margin_loss"
     check_reduction(name, reduction)
     if p not in (1, 2):
-        raise ValueError(f"{name}: expected p as 1 or 2, got {p!r}")
+        raise ArgumentError(f"{name}: expected p as 1 or 2, got {p!r}")
     arguments.real(name, input=input, weight=weight)
     shape, t = tuple(input.shape), raw(target)
     if len(shape) > 2 or (t.shape != shape[:-1] and not (len(shape) < 2 and t.shape == (1,))):
@@ -262,7 +262,7 @@ def _right_classes(function: str, t: Any, c: int) -> tuple[Any, Any, Any]:
         return xp.where(valid, t, 0), valid, xp.any(outside, axis=1)
     if bool(xp.any(outside)):
         found = int(xp.max(xp.where(outside, t, xp.min(t) - 1)))
-        raise ValueError(f"{function}: expected target in [-1, {c}), got {found}")
+        raise ArgumentError(f"{function}: expected target in [-1, {c}), got {found}")
     width = int(xp.max(xp.sum(xp.astype(valid, xp.int64), axis=1))) if t.shape[0] else c
     return xp.where(valid, t, 0)[:, :width], valid[:, :width], None
 
@@ -348,7 +348,7 @@ def _triplet(
 ) -> Array:
     check_reduction(function, reduction)
     if not margin > 0:
-        raise ValueError(f"{function}: expected margin above 0, got {margin}")
+        raise ArgumentError(f"{function}: expected margin above 0, got {margin}")
     arguments.real(function, anchor=anchor, positive=positive, negative=negative)
     _check_axes(function, anchor=anchor, positive=positive, negative=negative)
     near, far = distance(anchor, positive), distance(anchor, negative)

@@ -9,7 +9,7 @@ from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend import padding as plain
-from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional.arguments import Array, dtype_of
 
 Pads = plain.Pads
@@ -74,7 +74,7 @@ def pad(
     name = "pad"
     dtype = dtype_of(name, "input", input)
     if mode not in MODES:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected mode as one of {', '.join(map(repr, MODES))}, got {mode!r}"
         )
     pads = _pairs(name, pad, input)
@@ -83,7 +83,9 @@ def pad(
         fill = _filling(name, dtype, value)
         return surround(input, pads, fill)
     if value:
-        raise ValueError(f"{name}: value is for mode='constant', got value={value}, mode={mode!r}")
+        raise ArgumentError(
+            f"{name}: value is for mode='constant', got value={value}, mode={mode!r}"
+        )
     _check_axes(name, mode, input, pads)
     _check_sizes(name, mode, input, pads)
     grow = tuple((max(before, 0), max(after, 0)) for before, after in pads)

@@ -15,6 +15,7 @@ import math
 from typing import Any
 
 from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array, numbers, real
 from bpgpu.functional.pool import count_of, lines_of, maximum_of, mean_of, positions_of, root_of
 
@@ -203,7 +204,7 @@ def _avg_pool(
     real(name, input=input)
     lines = lines_of(name, n, input, kernel_size, stride, padding, 1, ceil_mode)
     if divisor == 0:
-        raise ValueError(f"{name}: expected divisor_override other than 0; None for the count")
+        raise ArgumentError(f"{name}: expected divisor_override other than 0; None for the count")
     counted = tuple(line.pads[0] for line in lines) if count_include_pad else None
     return mean_of(input, lines, counted, divisor)
 
@@ -281,7 +282,7 @@ def _lp_pool(
     real(name, input=input)
     lines = lines_of(name, n, input, kernel_size, stride, 0, 1, ceil_mode)
     if norm_type == 0:
-        raise ValueError(f"{name}: expected norm_type other than 0, of which there is no root")
+        raise ArgumentError(f"{name}: expected norm_type other than 0, of which there is no root")
     if math.isinf(norm_type):
         size = array_namespace(input).abs(input)
         return maximum_of(size, lines) if norm_type > 0 else -maximum_of(-size, lines)

@@ -17,7 +17,7 @@ from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import broadcasting, elementwise, rule
 from bpgpu.backend.select import clip
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.select import choose, keep
@@ -151,7 +151,7 @@ def rrelu(
     """
     arguments.real("rrelu", input=input)
     if not lower <= upper:
-        raise ValueError(f"rrelu: expected lower <= upper, got {lower} and {upper}")
+        raise ArgumentError(f"rrelu: expected lower <= upper, got {lower} and {upper}")
     if not training or lower == upper:
         return _leaky_relu(input, (lower + upper) / 2)
     slopes = chance.uniform("rrelu", key, input, lower, upper)
@@ -212,7 +212,7 @@ def hardtanh(
     """
     arguments.numbers("hardtanh", input=input)
     if not min_val <= max_val:
-        raise ValueError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
+        raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
     if kind(input.dtype) == "other":
         min_val, max_val = int(min_val), int(max_val)
     return _hardtanh(input, min_val, max_val)
@@ -305,7 +305,7 @@ def softshrink(input: Array, lambd: float = 0.5) -> Array:
     """
     arguments.real("softshrink", input=input)
     if not lambd >= 0:
-        raise ValueError(f"softshrink: expected lambd of at least 0, got {lambd}")
+        raise ArgumentError(f"softshrink: expected lambd of at least 0, got {lambd}")
     return _softshrink(input, lambd)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.arguments import Array, floating, same_dtype
 
 
@@ -287,7 +287,7 @@ def rnn(
     *References* J. Elman (1990), "Finding structure in time".
     """
     if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"rnn: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+        raise ArgumentError(f"rnn: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     _check("rnn", input, hx, w_ih, w_hh, b_ih, b_hh, mask, 1)
     relu = nonlinearity == "relu"
     return _rnn(input, hx, w_ih, w_hh, b_ih, b_hh, relu, _mask(input, mask), reverse)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import Rule, rule
 from bpgpu.autodiff.rules.manipulation import broadcast_shape
 from bpgpu.backend.sums import total
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 
@@ -25,7 +25,7 @@ def check_reduction(function: str, reduction: str, allowed: tuple[str, ...] = RE
     """Raise unless the reduction is one of those that the loss has."""
     if reduction not in allowed:
         names = ", ".join(map(repr, allowed[:-1]))
-        raise ValueError(
+        raise ArgumentError(
             f"{function}: expected reduction as {names} or {allowed[-1]!r}, got {reduction!r}"
         )
 

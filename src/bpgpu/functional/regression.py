@@ -17,7 +17,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import elementwise
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.bounds import at_least, limited
@@ -144,7 +144,7 @@ def smooth_l1_loss(
     """
     check_reduction("smooth_l1_loss", reduction)
     if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: expected beta of at least 0, got {beta}")
+        raise ArgumentError(f"smooth_l1_loss: expected beta of at least 0, got {beta}")
     pair = same_shape("smooth_l1_loss", input, as_floating("smooth_l1_loss", input, target))
     return _smooth(*pair, reduction, beta) if beta > 0 else _absolute(*pair, reduction)
 
@@ -184,7 +184,7 @@ def huber_loss(
     """
     check_reduction("huber_loss", reduction)
     if not delta > 0:
-        raise ValueError(f"huber_loss: expected delta above 0, got {delta}")
+        raise ArgumentError(f"huber_loss: expected delta above 0, got {delta}")
     target = as_floating("huber_loss", input, target)
     if weight is None:
         return _huber(*same_shape("huber_loss", input, target), reduction, delta)
@@ -294,7 +294,7 @@ def gaussian_nll_loss(
     broadcast(name, input=input, target=target)
     if isinstance(var, (int, float)):
         if var < 0:
-            raise ValueError(f"{name}: expected var of at least 0, got {var}")
+            raise ArgumentError(f"{name}: expected var of at least 0, got {var}")
         var = array_namespace(input).full_like(input, max(var, eps))
     else:
         var = _variance(name, input, var, eps)
@@ -310,7 +310,7 @@ def _variance(function: str, input: Array, var: Array, eps: float) -> Array:
     lib = namespace_of(plain)
     negative = plain < 0
     if at_hand(plain) and bool(lib.any(negative)):
-        raise ValueError(f"{function}: expected var of at least 0, got {float(lib.min(plain))}")
+        raise ArgumentError(f"{function}: expected var of at least 0, got {float(lib.min(plain))}")
     if given != shape:
         if given == shape[:-1] and shape:
             var, negative = xp.expand_dims(var, axis=-1), lib.expand_dims(negative, axis=-1)

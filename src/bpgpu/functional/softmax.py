@@ -15,7 +15,7 @@ from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.errors import ShapeError
+from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.arguments import Array
 
@@ -192,7 +192,7 @@ def gumbel_softmax(
     arguments.real("gumbel_softmax", logits=logits)
     axis = arguments.axis_of("gumbel_softmax", dim, logits.ndim)
     if not tau > 0:
-        raise ValueError(f"gumbel_softmax: expected tau above 0, got {tau}")
+        raise ArgumentError(f"gumbel_softmax: expected tau above 0, got {tau}")
     if eps != 1e-10:
         warnings.warn("gumbel_softmax: eps has no effect, as in torch", stacklevel=2)
     soft = softmax((logits + chance.gumbel("gumbel_softmax", key, logits)) / tau, dim)

@@ -109,7 +109,9 @@ def _options(who: str, opt: Optimizer, h: dict[str, Any], given: dict[str, Any])
     new = {k: v for k, v in given.items() if k not in _INTERNAL and k not in TORCH_ONLY}
     missing = [k for k in opt.defaults if k not in new]
     new.update((k, h[k]) for k in missing)
-    opt._check(new)
+    rate = new["lr"]
+    ended = isinstance(rate, float) and -1e-12 < rate < 0  # a schedule to 0, but for rounding
+    opt._check({**new, "lr": 0.0} if ended else new)
     for k, v in new.items():
         old = h.get(k)
         if hasattr(v, "dtype"):
