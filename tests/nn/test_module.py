@@ -265,6 +265,32 @@ def test_checkpoint_changes_state_once():
     assert np.array_equal(plain[0].mean, saved[0].mean)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_checkpoint_meets_the_state_of_the_first_run_though_the_model_has_moved_on(inside):
+    """The model takes over its new key in place, over the array from which the first run drew."""
+
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(np.ones((4, 5)))
+            self.drop = nn.Dropout(0.5)
+
+        def drawn(self, x):
+            return self.drop(self.scale * x)
+
+        def forward(self, x):
+            return (bp.checkpoint(self.drawn) if inside else self.drawn)(x)
+
+    plain = Drops()
+    saved = copy.deepcopy(plain)
+    x = np.ones((4, 5))
+    for _ in range(3):
+        expected = bp.grad(lambda m: m.drawn(x).sum())(plain)
+        found = bp.grad(lambda m: (m if inside else bp.checkpoint(m))(x).sum())(saved)
+        assert np.array_equal(found["scale"], expected["scale"])
+        assert np.array_equal(saved.drop.key, plain.drop.key)
+
+
 def test_habits_from_torch_are_answered():
     with pytest.raises(AttributeError, match="value_and_grad"):
         net().zero_grad()

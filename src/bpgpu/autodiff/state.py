@@ -19,13 +19,20 @@ from bpgpu.backend.libraries import namespace_of
 
 
 class Journal:
-    """What places held when they were first written to."""
+    """What places held when they were first written to.
 
-    def __init__(self) -> None:
+    *Parameters* `copies`: keep copies of arrays. A model takes over its new state in place, over the
+    very arrays that it had before; a journal that is read after that needs its own.
+    """
+
+    def __init__(self, copies: bool = False) -> None:
+        self._copies = copies
         self._before: dict[tuple[int, str], tuple[Any, str, Any]] = {}
 
     def note(self, owner: Any, name: str) -> None:
-        self._before.setdefault((id(owner), name), (owner, name, _get(owner, name)))
+        if (id(owner), name) not in self._before:
+            value = _get(owner, name)
+            self._before[id(owner), name] = (owner, name, copied(value) if self._copies else value)
 
     def note_contents(self, x: Any) -> None:
         """Remember the values of a plain array that is about to be written in place."""
@@ -82,10 +89,19 @@ def detached(value: Any) -> Any:
     return trees.map(lambda x: raw(x) if type(x) is Array else x, value)
 
 
+def copied(value: Any) -> Any:
+    """The value with copies of its arrays; a traced one stays what it is on its tape."""
+    if type(value) is Array:
+        return Array(copied(value.value), value.tape, value.index)
+    if trees.container(value) is not None:
+        return trees.map(copied, value)
+    return namespace_of(value).asarray(value, copy=True) if trees.is_array(value) else value
+
+
 @contextmanager
 def recording() -> Iterator[Journal]:
-    """Keep a journal of what is written inside."""
-    journal = Journal()
+    """Keep a journal of what is written inside, to be read when that is long done."""
+    journal = Journal(copies=True)
     _journals.open.append(journal)
     try:
         yield journal
