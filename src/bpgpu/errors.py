@@ -103,3 +103,7 @@ class StorageError(BpgpuError, OSError):
 
 class MissingFileError(StorageError, FileNotFoundError):
     """There is no file, or no folder, at a path."""
+
+
+class MissingPackageError(BpgpuError, ImportError):
+    """A package that is not part of the plain install is needed; the message says how to install it."""

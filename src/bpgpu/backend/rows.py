@@ -6,6 +6,7 @@ A batch is a copy, so that what is done to it leaves the data set as it is.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,35 @@ def numbers(values: list[Any]) -> Any:
     """Python's numbers as an array of NumPy: int64, bool, or float32, in which networks compute."""
     x = np.asarray(values)
     return x.astype(np.float32) if x.dtype == np.float64 else x
+
+
+def from_big_endian(data: bytearray, code: str, shape: tuple[int, ...]) -> Any:
+    """The numbers that stand in `data` with the most significant byte first, as a native array on the same memory.
+
+    *Parameters* `code` is NumPy's letter and size, as in `"f4"`.
+
+    *Raises* `ValueError` for a shape that NumPy cannot have.
+    """
+    x = np.frombuffer(data, dtype=f">{code}").reshape(shape)
+    if x.dtype.itemsize > 1 and sys.byteorder == "little":
+        x.byteswap(inplace=True)
+    return x.view(x.dtype.newbyteorder("="))
+
+
+def from_doubles(columns: list[Any], dtype: Any) -> Any:
+    """Columns of the standard library's `array("d")` as `(rows, columns)`; too large a number becomes infinite."""
+    x = np.empty((len(columns[0]), len(columns)), dtype=dtype)
+    with np.errstate(over="ignore"):
+        for i, column in enumerate(columns):
+            x[:, i] = np.frombuffer(column, dtype=np.float64)
+    return x
+
+
+def code_points(text: str) -> Any:
+    """The numbers that Unicode gives to the characters of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
+
+
+def text_of(points: Any) -> str:
+    """The text of such numbers."""
+    return str(np.asarray(points, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass"))

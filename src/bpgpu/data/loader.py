@@ -12,6 +12,7 @@ from bpgpu import tree as trees
 from bpgpu.backend import rows
 from bpgpu.backend.upload import Uploader
 from bpgpu.data.columns import checked_columns, checked_examples, collate, is_columns, to_batches
+from bpgpu.data.dataset import Dataset
 from bpgpu.data.feed import ahead
 from bpgpu.device import Device, to_device
 from bpgpu.device import device as find_device
@@ -74,6 +75,8 @@ class DataLoader:
         self.batch_size = _count("batch_size", batch_size, 1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.device = None if device is None else find_device(device)
+        if isinstance(data, Dataset):
+            data = tuple(data)
         is_tree = is_columns(data)
         if is_tree:
             data, self.rows = checked_columns(data)

@@ -1,0 +1,217 @@
+"""Convolution in NumPy, channels last.
+
+The shapes stay `(N, C, *S)`, but in memory the channels of a place stand side by side, and results
+are returned that way: `(N, *S, C)` seen through permuted axes. Then a row of a window is one
+stretch of memory, and its copy into the columns of the matrix product as fast as memory goes. The
+columns are made in portions that stay in the cache, and never all at once. From layer to layer the
+order is passed on by the strides alone.
+
+The gradient of the input, for a stride of 1, is a convolution with the kernel turned around, and so
+takes the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bpgpu.kernels.registry import kernel
+
+NUMPY = "array_api_compat.numpy"
+PORTION = 2**20
+"""Bytes of columns that are made at a time: so many stay in the second level of the cache."""
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def _accepts(a: Any, b: Any, *rest: Any) -> bool:
+    geometry = rest[-1]
+    return (
+        type(a) is np.ndarray
+        and a.dtype == b.dtype
+        and a.dtype.char in "fd"
+        and geometry.groups == 1
+        and 0 not in a.shape
+        and 0 not in b.shape
+        and math.prod(geometry.counts) > 0
+        and (not geometry.is_product or a.strides[1] == a.itemsize)
+    )
+
+
+@kernel("convolve", NUMPY, _accepts)
+def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
+    """`(N, C, *S), (O, C, *K), (O,) -> (N, O, *L)`."""
+    x = _last(x)
+    matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])  # (K C, O)
+    if geometry.is_product:
+        y = x.reshape(-1, x.shape[-1]) @ matrix
+        if b is not None:
+            y += b
+        return _first(y.reshape(*x.shape[:-1], -1))
+    x = _surrounded(x, geometry.pads)
+    return _product(
+        x, matrix, b, geometry.kernel, geometry.stride, geometry.dilation, geometry.counts
+    )
+
+
+@kernel("spread", NUMPY, _accepts)
+def spread(g: Any, w: Any, geometry: Any) -> Any:
+    """`(N, O, *L), (O, C, *K) -> (N, C, *S)`: what of each result reaches each input."""
+    g = _last(g)
+    if geometry.is_product:
+        x = g.reshape(-1, g.shape[-1]) @ w.reshape(w.shape[:2])
+        return _first(x.reshape(*g.shape[:-1], -1))
+    if set(geometry.stride) == {1}:
+        return _turned(g, w, geometry)
+    return _scattered(np.ascontiguousarray(g), w, geometry)
+
+
+@kernel("correlate", NUMPY, _accepts)
+def correlate(x: Any, g: Any, geometry: Any) -> Any:
+    """`(N, C, *S), (N, O, *L) -> (O, C, *K)`: what of each result reaches each weight."""
+    x, g = _last(x), np.ascontiguousarray(_last(g))
+    c, o = x.shape[-1], g.shape[-1]
+    if geometry.is_product:
+        w = x.reshape(-1, c).T @ g.reshape(-1, o)
+    else:
+        x = _surrounded(x, geometry.pads)
+        view = _windows(x, geometry.kernel, geometry.stride, geometry.dilation, geometry.counts)
+        w = None
+        for at, columns in _portions(view):
+            part = columns.T @ g[at].reshape(-1, o)
+            w = part if w is None else np.add(w, part, out=w)
+    w = w.reshape(*geometry.kernel, c, o)
+    return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
+
+
+# ---- the input's gradient
+
+
+def _turned(g: Any, w: Any, geometry: Any) -> Any:
+    """For a stride of 1: a convolution of the gradient with the kernel turned around."""
+    pads, turned = [], w
+    sizes = zip(
+        geometry.sizes,
+        geometry.counts,
+        geometry.kernel,
+        geometry.dilation,
+        geometry.pads,
+        strict=True,
+    )
+    for axis, (size, count, k, d, (before, _)) in enumerate(sizes, 2):
+        pads.append((d * (k - 1) - before, size - count + before))
+        turned = np.flip(turned, axis)
+    matrix = np.moveaxis(turned, (0, 1), (-2, -1)).reshape(-1, w.shape[1])  # (K O, C)
+    g = _surrounded(g, tuple(pads))
+    ones = (1,) * len(pads)
+    return _product(g, matrix, None, geometry.kernel, ones, geometry.dilation, geometry.sizes)
+
+
+def _scattered(g: Any, w: Any, geometry: Any) -> Any:
+    """For other strides: columns of the gradient, each added at its place, an example at a time."""
+    n, o, c = g.shape[0], g.shape[-1], w.shape[1]
+    matrix = np.moveaxis(w, 0, -1)  # (C, *K, O)
+    matrix = np.moveaxis(matrix, 0, -2).reshape(-1, o).T  # (O, K C)
+    places = list(_places(geometry))
+    sizes = [s + a + b for s, (a, b) in zip(geometry.sizes, geometry.pads, strict=True)]
+    out = np.zeros((n, *sizes, c), g.dtype)
+    step = max(1, PORTION // (math.prod(g.shape[1:-1]) * matrix.shape[1] * g.itemsize))
+    for i in range(0, n, step):
+        part, at = g[i : i + step], slice(i, i + step)
+        columns = (part.reshape(-1, o) @ matrix).reshape(*part.shape[:-1], len(places), c)
+        for k, place in enumerate(places):
+            out[(at, *place)] += columns[..., k, :]
+    return _first(_surrounded(out, tuple((-a, -b) for a, b in geometry.pads)))
+
+
+def _places(geometry: Any) -> Iterator[tuple[slice, ...]]:
+    """For each place in the kernel, where it falls in the padded input for all positions."""
+    for offset in np.ndindex(*geometry.kernel):
+        parts = zip(offset, geometry.dilation, geometry.stride, geometry.counts, strict=True)
+        yield tuple(slice(k * d, k * d + s * (count - 1) + 1, s) for k, d, s, count in parts)
+
+
+# ---- columns in portions
+
+
+def _product(x: Any, matrix: Any, b: Any, *moves: Any) -> Any:
+    """The windows of a padded input as columns, times a matrix."""
+    view = _windows(x, *moves)
+    y = np.empty((*view.shape[: x.ndim - 1], matrix.shape[1]), x.dtype)
+    for at, columns in _portions(view):
+        part = y[at].reshape(-1, matrix.shape[1])
+        np.matmul(columns, matrix, out=part)
+        if b is not None:
+            part += b
+    return _first(y)
+
+
+def _windows(x: Any, kernel: Any, stride: Any, dilation: Any, counts: Any) -> Any:
+    """`(N, *S, C) -> (N, *L, *K, C)`, a view."""
+    steps = x.strides[1:-1]
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (x.shape[0], *counts, *kernel, x.shape[-1]),
+        (
+            x.strides[0],
+            *(s * t for s, t in zip(steps, stride, strict=True)),
+            *(s * d for s, d in zip(steps, dilation, strict=True)),
+            x.strides[-1],
+        ),
+        writeable=False,
+    )
+
+
+def _portions(view: Any) -> Iterator[tuple[Any, Any]]:
+    """Some examples of the windows at a time, or some lines of one, copied into columns."""
+    spatial = (view.ndim - 2) // 2
+    n, lines = view.shape[:2]
+    width = math.prod(view.shape[1 + spatial :])
+    line = math.prod(view.shape[2 : 1 + spatial]) * width  # numbers in a line
+    room = max(PORTION // view.itemsize, line)
+    if lines * line <= room:
+        step = min(n, room // (lines * line))
+        keys: list[Any] = [(slice(a, a + step),) for a in range(0, n, step)]
+        buffer = np.empty(step * lines * line, view.dtype)
+    else:
+        step = room // line
+        keys = [(a, slice(i, i + step)) for a in range(n) for i in range(0, lines, step)]
+        buffer = np.empty(step * line, view.dtype)
+    for at in keys:
+        part = view[at]
+        columns = buffer[: part.size]
+        np.copyto(columns.reshape(part.shape), part)
+        yield at, columns.reshape(-1, width)
+
+
+# ---- order in memory
+
+
+def _last(x: Any) -> Any:
+    """`(N, C, *S)` seen as `(N, *S, C)`."""
+    return np.moveaxis(x, 1, -1)
+
+
+def _first(x: Any) -> Any:
+    """`(N, *S, C)` seen as `(N, C, *S)`."""
+    return np.moveaxis(x, -1, 1)
+
+
+def _surrounded(x: Any, pads: Pads) -> Any:
+    """`(N, *S, C)` with zeros around, or with places cut off where a number is negative; without
+    gaps in memory."""
+    inner = tuple(
+        slice(max(-a, 0), s - max(-b, 0)) for s, (a, b) in zip(x.shape[1:], pads, strict=False)
+    )
+    x = x[(slice(None), *inner)]
+    if all(a <= 0 and b <= 0 for a, b in pads):
+        return np.ascontiguousarray(x)
+    more = [(max(a, 0), max(b, 0)) for a, b in pads]
+    sizes = [s + a + b for s, (a, b) in zip(x.shape[1:], more, strict=False)]
+    out = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
+    place = tuple(slice(a, a + s) for s, (a, _) in zip(x.shape[1:], more, strict=False))
+    out[(slice(None), *place)] = x
+    return out

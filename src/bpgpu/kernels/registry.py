@@ -1,0 +1,87 @@
+"""Which kernel computes a function for these arrays, if any does.
+
+A function calls `compute("convolve", own_code, xp, x, w, b, geometry)`: the kernel that takes these
+arguments, else its own code. A kernel is registered with a predicate over the arguments: their
+dtype, layout and size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+VARIABLE = "BPGPU_ACCEL"
+
+_FOLDERS = {"array_api_compat.numpy": "bpgpu.kernels.cpu"}
+"""Where the kernels of a library are: imported when one is first looked for."""
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
+class Kernel(NamedTuple):
+    function: str
+    """The function that it computes."""
+    accepts: Callable[..., bool]
+    """Whether it takes these arguments."""
+    run: Callable[..., Any]
+
+
+_kernels: dict[str, dict[str, list[Kernel]]] = {}
+"""By library and function, the last one registered first."""
+
+_on: ContextVar[bool] = ContextVar("on", default=os.environ.get(VARIABLE, "") != "0")
+
+
+def kernel(function: str, library: str, accepts: Callable[..., bool]) -> Callable[[Run], Run]:
+    """Register the decorated function as a kernel for `function` over a library."""
+
+    def register(run: Run) -> Run:
+        found = _kernels.setdefault(library, {}).setdefault(function, [])
+        found.insert(0, Kernel(function, accepts, run))
+        return run
+
+    return register
+
+
+def find(function: str, xp: Any, *args: Any) -> Callable[..., Any] | None:
+    """The kernel that computes `function` for these arguments, or `None`."""
+    library = xp.__name__
+    if library not in _FOLDERS or not _on.get():
+        return None
+    for candidate in _of(library).get(function, ()):
+        if candidate.accepts(*args):
+            return candidate.run
+    return None
+
+
+def compute(function: str, own: Callable[..., Any], xp: Any, *args: Any) -> Any:
+    """`function` of these arguments by a kernel, or by its own code, `own(xp, *args)`."""
+    run = find(function, xp, *args)
+    return own(xp, *args) if run is None else run(*args)
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Within this block there are no kernels: functions compute by their own code."""
+    token = _on.set(False)
+    try:
+        yield
+    finally:
+        _on.reset(token)
+
+
+def registered() -> list[tuple[str, Kernel]]:
+    """All kernels, with their libraries: for the test that compares each with its function."""
+    return [(library, k) for library in _FOLDERS for ks in _of(library).values() for k in ks]
+
+
+def _of(library: str) -> dict[str, list[Kernel]]:
+    found = _kernels.get(library)
+    if found is None:
+        importlib.import_module(_FOLDERS[library])
+        found = _kernels.setdefault(library, {})
+    return found
