@@ -96,7 +96,9 @@ def view(buffer: Any, kind: Kind) -> NumpyArray:
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     elif kind.dtype == "bool":
         flat = flat != 0
-    flat = flat.astype(flat.dtype.newbyteorder("="), copy=not flat.flags.aligned)
+    # NumPy calls a complex128 aligned at 8 bytes; torch reads it as 16 and crashes
+    aligned = flat.ctypes.data % flat.dtype.itemsize == 0
+    flat = flat.astype(flat.dtype.newbyteorder("="), copy=not aligned)
     return flat.reshape(kind.shape)
 
 

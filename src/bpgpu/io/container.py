@@ -42,6 +42,8 @@ CODES = {
 _CODE_OF = {dtype: code for code, dtype in CODES.items()}
 LONGEST_HEADER = 100_000_000
 """In bytes: the limit of the format."""
+ALIGNMENT = 64
+"""The numbers begin at a multiple of this, as processors and array libraries like it."""
 _DIMENSIONS = 64
 """NumPy's limit."""
 
@@ -72,7 +74,7 @@ def chunks(arrays: dict[str, Array], metadata: dict[str, str]) -> Iterator[Any]:
         entry = {"dtype": _CODE_OF[dtype], "shape": list(shape), "data_offsets": [begin, end]}
         header[name] = entry
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
     if len(text) > LONGEST_HEADER:
         raise CheckpointError(
             f"save: names, numbers and strings take {len(text)} bytes, the format allows {LONGEST_HEADER}; keep large "

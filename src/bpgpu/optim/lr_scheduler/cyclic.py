@@ -108,10 +108,11 @@ class _Momentum:
         self.highs = one_per_group(scheduler, "max_momentum", high, optimizer)
         if start:
             for h, b, m in zip(optimizer.param_groups, self.lows, self.highs, strict=True):
-                self.set(h, m)
+                self(h, m)
                 h["max_momentum"], h["base_momentum"] = m, b
 
-    def set(self, h: dict[str, Any], value: float) -> None:
+    def __call__(self, h: dict[str, Any], value: float) -> None:
+        """Set the momentum of a group."""
         if self.uses_beta:
             h["betas"] = (value, *h["betas"][1:])
         else:
@@ -205,7 +206,7 @@ class CyclicLR(LRScheduler):
                 self.optimizer.param_groups, self.momentum.lows, self.momentum.highs, strict=True
             )
             for h, low, high in bounds:
-                self.momentum.set(h, high - (high - low) * height * scale)
+                self.momentum(h, high - (high - low) * height * scale)
         return [
             low + (high - low) * height * scale
             for low, high in zip(self.base_lrs, self.max_lrs, strict=True)
@@ -321,7 +322,7 @@ class OneCycleLR(LRScheduler):
         groups = self.optimizer.param_groups
         if self.cycle_momentum:
             for h in groups:
-                self.momentum.set(h, self._between(h[momentum_from], h[momentum_to], done))
+                self.momentum(h, self._between(h[momentum_from], h[momentum_to], done))
         return [self._between(h[lr_from], h[lr_to], done) for h in groups]
 
     def _between(self, start: Any, end: Any, done: float) -> Any:
