@@ -3,7 +3,7 @@
 import sys
 
 from bpgpu import functional
-from bpgpu.nn import init
+from bpgpu.nn import init, utils
 from bpgpu.nn import twin as _twin  # noqa: F401 - makes a Module a tree
 from bpgpu.nn.activation import (
     CELU,
@@ -123,11 +123,7 @@ from bpgpu.nn.rectifier import (
 )
 from bpgpu.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from bpgpu.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
-from bpgpu.nn.unpooling import (
-    MaxUnpool1d,
-    MaxUnpool2d,
-    MaxUnpool3d,
-)
+from bpgpu.nn.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from bpgpu.nn.vision import (
     ChannelShuffle,
     PixelShuffle,
@@ -274,4 +270,5 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "utils",
 ]

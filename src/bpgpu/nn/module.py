@@ -15,6 +15,7 @@ from bpgpu.nn.loading import loading
 from bpgpu.nn.moving import moved
 from bpgpu.nn.parameter import Parameter
 from bpgpu.nn.state_dict import LoadResult, load, save
+from bpgpu.nn.streams import separate
 
 
 class Module:
@@ -80,6 +81,8 @@ class Module:
             if isinstance(value, (Parameter, Module)) or trees.is_array(value):
                 _forgot_init(self, None)
             fields[name] = value
+        elif "parametrizations" in fields and name in self._computed():
+            self._computed()[name].right_inverse(value)
         elif isinstance(value, Parameter):
             self.register_parameter(name, value)
         elif name in fields["_buffers"]:
@@ -97,6 +100,20 @@ class Module:
                     f"{type(value).__name__}"
                 )
             fields[name] = value
+            if isinstance(value, (Module, list, tuple, dict)) and "_twin" not in fields:
+                self._separate_copies(name, value)
+
+    def _separate_copies(self, name: str, added: Any) -> None:
+        """Layers that draw at random get keys of their own if they are copies of others here."""
+        found: list[tuple[str, Module]] = []
+        _find_modules(name, added, found)
+        if any("_stream" in m.__dict__ for _, child in found for m in child.modules()):
+            separate(self.modules())
+
+    def _computed(self) -> dict[str, Any]:
+        """What computes weights of this layer from other arrays (`nn.utils.parametrize`)."""
+        lists = self.__dict__.get("parametrizations")
+        return dict(_children(lists)) if isinstance(lists, Module) else {}
 
     def _write_buffer(self, name: str, value: Any) -> None:
         if value is not None and not trees.is_array(value):
@@ -121,6 +138,8 @@ class Module:
             raise AttributeError(f"{type(self).__name__}.{name}: {HABITS[name]}")
         if name in ("_parameters", "_buffers"):
             _forgot_init(self, None)
+        if "parametrizations" in self.__dict__ and name in self._computed():
+            return self._computed()[name]()
         raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
 
     def register_parameter(self, name: str, param: Parameter | Any | None) -> None:
@@ -157,7 +176,7 @@ class Module:
     def _check_name(self, name: str) -> None:
         if not name or "." in name:
             raise ModuleError(f"a name must be a non-empty string without dots, got {name!r}")
-        if name not in self.__dict__ and hasattr(type(self), name):
+        if name not in self.__dict__ and (hasattr(type(self), name) or name in self._computed()):
             raise ModuleError(
                 f"'{name}' is the name of an attribute of {type(self).__name__} already"
             )
@@ -242,8 +261,11 @@ class Module:
         statistics."""
         if not isinstance(mode, bool):
             raise ModuleError(f"train(mode): expected True or False, got {mode!r}")
-        for module in self.modules():
+        layers = list(self.modules())
+        for module in layers:
             module.__dict__["training"] = mode
+        if mode:
+            separate(layers)
         return self
 
     def eval(self) -> Self:
@@ -340,12 +362,14 @@ class Module:
     def __repr__(self) -> str:
         extra = self.extra_repr()
         children = [(name, repr(child)) for name, child in self.named_children()]
+        name = type(self).__name__
+        name = f"Parametrized{name}" if self._computed() else name
         if not children:
-            return f"{type(self).__name__}({extra})"
+            return f"{name}({extra})"
         lines = [extra] if extra else []
         lines += [f"({name}): {text}" for name, text in children]
         body = "\n".join(lines).replace("\n", "\n  ")
-        return f"{type(self).__name__}(\n  {body}\n)"
+        return f"{name}(\n  {body}\n)"
 
 
 _holds: dict[type, bool] = {}

@@ -41,7 +41,7 @@ def _new_fields(module: Module, one: Callable[[Any], Any]) -> dict[str, Any]:
     return {
         name: new
         for name, value in module.__dict__.items()
-        if not name.startswith("_") and (new := _mapped(value, one)) is not value
+        if name not in ("_parameters", "_buffers") and (new := _mapped(value, one)) is not value
     }
 
 

@@ -14,6 +14,8 @@ from bpgpu.errors import ModuleError, ShapeError
 from bpgpu.nn import init
 from bpgpu.nn.module import Module
 from bpgpu.nn.parameter import Parameter
+from bpgpu.nn.streams import give_key
+from bpgpu.nn.utils.rnn import PackedSequence, packed_like, pad_packed_sequence
 
 Array = Any
 
@@ -50,7 +52,7 @@ class RNNBase(Module):
         self.dropout, self.proj_size = float(dropout), proj_size
         self._check_settings()
         if dropout > 0:
-            self.register_buffer("key", random.next_key(), persistent=False)
+            give_key(self)
         bound = 1 / math.sqrt(hidden_size)
         for name, shape in self._shapes():
             weight = init.uniform_(init.new(shape, device, dtype), -bound, bound)
@@ -116,6 +118,10 @@ class RNNBase(Module):
     ) -> tuple[Array, tuple[Array, ...]]:
         """All layers: `(T, N, I)` in torch's order of axes, the states `(layers * directions, N, H)`."""
         name = type(self).__name__
+        if isinstance(input, PackedSequence):
+            padded, lengths = pad_packed_sequence(input, self.batch_first)
+            y, last_states = self._run(padded, states, lengths)
+            return packed_like(input, y, self.batch_first), last_states
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             axes = "N, T" if self.batch_first else "T, N"
             raise ShapeError(
@@ -193,7 +199,8 @@ class RNN(RNNBase):
 
     *Parameters* `nonlinearity`: "tanh" or "relu". `dropout`: of the outputs of all layers but the last, in training.
     `bidirectional`: a second set of weights runs back in time, its outputs stand beside those of the first.
-    At the call: `lengths` `(N,)`, how many steps of each sequence are there; the rest is padding.
+    At the call: `lengths` `(N,)`, how many steps of each sequence are there; the rest is padding. The input may be a
+    `PackedSequence` of `nn.utils.rnn` too, then the output is one.
 
     *References* J. Elman (1990), "Finding structure in time".
     """

@@ -36,6 +36,7 @@ def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
         raise ModuleError(
             f"load_state_dict: expected a dict {{path: array}}, got {type(state_dict).__name__}"
         )
+    state_dict = _renamed(module, state_dict)
     places = {path: (owner, name) for path, owner, name in _saved(module)}
     missing = [path for path in places if path not in state_dict]
     unexpected = [path for path in state_dict if path not in places]
@@ -51,11 +52,40 @@ def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
             + "; ".join(problems)
         )
     converted = {path: _converted(places[path], value) for path, value in found.items()}
+    replaced: dict[int, tuple[Any, Any]] = {}  # arrays that cannot be written into
     for path, value in converted.items():
         owner, name = places[path]
         old = owner.__dict__[name]
-        owner.__dict__[name] = backend_of(namespace_of(old)).copy_into(old, value)
+        new = backend_of(namespace_of(old)).copy_into(old, value)
+        if new is not old:
+            replaced[id(old)] = (old, new)
+    if replaced:
+        _rebind(module, replaced)
     return LoadResult(missing, unexpected)
+
+
+def _rebind(module: Module, replaced: dict[int, tuple[Any, Any]]) -> None:
+    """Put new arrays wherever the old ones stand, so that what was tied stays tied."""
+    for owner in module.modules():
+        fields = owner.__dict__
+        for name in (*fields["_parameters"], *fields["_buffers"]):
+            if id(fields[name]) in replaced:
+                fields[name] = replaced[id(fields[name])][1]
+
+
+def _renamed(module: Module, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of torch's older `weight_norm` and `spectral_norm` under the names of now."""
+    found = dict(state_dict)
+    for path, owner in module.named_modules(remove_duplicate=False):
+        if type(owner).__dict__.get("older_names") is None:
+            continue
+        head, _, _ = path.rpartition(".")  # ...parametrizations.weight
+        layer, _, name = head.rpartition(".")
+        layer = layer.removesuffix("parametrizations")
+        for end, now in owner.older_names.items():
+            if f"{layer}{name}{end}" in found:
+                found[f"{head}.{now}"] = found.pop(f"{layer}{name}{end}")
+    return found
 
 
 def _saved(module: Module) -> Iterator[tuple[str, Module, str]]:
