@@ -25,6 +25,7 @@ from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.windows import Sizes, add_windows, windows
 from bpgpu.functional.windows import padded
+from bpgpu.kernels import compute
 
 
 class Geometry(NamedTuple):
@@ -58,9 +59,7 @@ def convolve(xp: Any, x: Any, w: Any, b: Any, /, geometry: Geometry) -> Any:
     if type(x) is Traced or type(w) is Traced or type(b) is Traced:
         y = convolve(x, w, b, geometry)
     else:
-        y = _convolve(xp, x, w, geometry)
-        if b is not None:
-            y = y + xp.reshape(b, (-1, *[1] * len(geometry.sizes)))
+        y = compute("convolve", _convolve, xp, x, w, b, geometry)
     around = (0, *range(2, y.ndim))
     return (
         y,
@@ -76,7 +75,7 @@ def spread(xp: Any, g: Any, w: Any, /, geometry: Geometry) -> Any:
     if type(g) is Traced or type(w) is Traced:
         x = spread(g, w, geometry)
     else:
-        x = _spread(xp, g, w, geometry)
+        x = compute("spread", _spread, xp, g, w, geometry)
     return x, lambda h: convolve(h, w, None, geometry), lambda h: correlate(h, g, geometry)
 
 
@@ -86,7 +85,7 @@ def correlate(xp: Any, x: Any, g: Any, /, geometry: Geometry) -> Any:
     if type(x) is Traced or type(g) is Traced:
         w = correlate(x, g, geometry)
     else:
-        w = _correlate(xp, x, g, geometry)
+        w = compute("correlate", _correlate, xp, x, g, geometry)
     return w, lambda h: spread(g, h, geometry), lambda h: convolve(x, h, None, geometry)
 
 
@@ -104,11 +103,12 @@ def _columns(xp: Any, x: Any, geometry: Geometry) -> Any:
     return xp.reshape(cols, (n, groups, rows, math.prod(geometry.counts)))
 
 
-def _convolve(xp: Any, x: Any, w: Any, geometry: Geometry) -> Any:
+def _convolve(xp: Any, x: Any, w: Any, b: Any, geometry: Geometry) -> Any:
     groups = geometry.groups
     cols = _columns(xp, x, geometry)
     y = xp.reshape(w, (groups, w.shape[0] // groups, cols.shape[2])) @ cols
-    return xp.reshape(y, (x.shape[0], w.shape[0], *geometry.counts))
+    y = xp.reshape(y, (x.shape[0], w.shape[0], *geometry.counts))
+    return y if b is None else y + xp.reshape(b, (-1, *[1] * len(geometry.sizes)))
 
 
 def _spread(xp: Any, g: Any, w: Any, geometry: Geometry) -> Any:

@@ -20,6 +20,7 @@ from bpgpu.backend.pooling import Line
 from bpgpu.errors import ShapeError
 from bpgpu.functional.arguments import Array, tupled
 from bpgpu.functional.select import choose, keep
+from bpgpu.kernels import compute, find
 
 Lines = tuple[Line, ...]
 LETTERS = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -30,9 +31,14 @@ LETTERS = {1: "L", 2: "H, W", 3: "D, H, W"}
 @rule
 def maximum_of(xp: Any, x: Any, /, lines: Lines) -> Any:
     """`(*, *S) -> (*, *L)`: the largest entry of each window. Its gradient goes to that entry."""
-    y = maximum_of(x, lines) if type(x) is Traced else pooling.maxima(xp, x, lines)
+    if type(x) is Traced:
+        y = maximum_of(x, lines)
+    else:
+        y = compute("maxima", pooling.maxima, xp, x, lines)
 
     def pull(g: Any) -> Any:
+        if type(g) is not Traced and (run := find("max_gradient", xp, x, y, g, lines)) is not None:
+            return run(x, y, g, lines)
         plain = raw(x)
         return unpick(g, pooling.choices(namespace_of(plain), plain, lines), lines)
 

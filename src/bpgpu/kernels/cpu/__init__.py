@@ -1,5 +1,5 @@
 """Kernels for NumPy's arrays."""
 
-from bpgpu.kernels.cpu import conv
+from bpgpu.kernels.cpu import conv, pool
 
-__all__ = ["conv"]
+__all__ = ["conv", "pool"]

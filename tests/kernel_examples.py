@@ -1,0 +1,106 @@
+"""Examples for every kernel: calls of public functions that reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import bpgpu as bp
+
+f = bp.functional
+
+Shape = tuple[int, ...]
+
+
+def plain(x: Any) -> Any:
+    return x
+
+
+def last(x: Any) -> Any:
+    """The same array, its channels side by side in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def stepped(x: Any) -> Any:
+    """The same array with gaps in memory."""
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def rounded(x: Any) -> Any:
+    """Channels last, of few different numbers, so that there are ties."""
+    return last(np.round(x))
+
+
+def holed(x: Any) -> Any:
+    """Channels last, some numbers NaN."""
+    x = last(x).copy(order="K")
+    x[np.abs(x) > 1.2] = np.nan
+    return x
+
+
+@dataclass(frozen=True)
+class Case:
+    function: Callable[..., Any]
+    shapes: tuple[Shape, ...]
+    order: Callable[[Any], Any] = plain
+    """How the first array stands in memory."""
+
+    def arrays(self, dtype: Any) -> list[Any]:
+        rng = np.random.default_rng(0)
+        drawn = [rng.normal(size=shape).astype(dtype) for shape in self.shapes]
+        return [self.order(drawn[0]), *drawn[1:]]
+
+
+def of(kernel: str) -> Iterable[Case]:
+    found: dict[str, Callable[[], Iterable[Case]]] = {
+        "convolve": lambda: (*convolutions(), *products()),
+        "spread": convolutions,
+        "correlate": lambda: (*convolutions(), *products()),
+        "maxima": pools,
+        "max_gradient": pools,
+    }
+    return found[kernel]() if kernel in found else ()
+
+
+def convolutions() -> Iterator[Case]:
+    shapes: tuple[Shape, ...] = ((2, 3, 8, 7), (4, 3, 3, 2), (4,))
+    for settings in (
+        {},
+        {"padding": 1},
+        {"padding": (2, 0)},
+        {"padding": "same"},
+        {"stride": 2, "padding": 1},
+        {"stride": (3, 1)},
+        {"dilation": 2, "padding": 3},
+        {"dilation": (1, 3), "stride": 2},
+    ):
+        for order in (plain, last, stepped):
+            yield Case(bound(f.conv2d, settings), shapes, order)
+    yield Case(bound(f.conv1d, {"padding": 2}), ((3, 2, 9), (5, 2, 3), (5,)))
+    yield Case(bound(f.conv3d, {"stride": 2}), ((2, 2, 5, 4, 6), (3, 2, 2, 1, 3), (3,)))
+    yield Case(
+        f.conv2d, ((1, 16, 90, 80), (8, 16, 3, 3), (8,))
+    )  # columns of one example in portions
+    yield Case(bound(f.conv_transpose2d, {"stride": 2}), ((2, 3, 5, 4), (3, 4, 3, 2), (4,)))
+
+
+def products() -> Iterator[Case]:
+    yield Case(f.conv2d, ((2, 3, 4, 5), (6, 3, 1, 1), (6,)), last)
+    yield Case(f.conv3d, ((2, 3, 4, 2, 5), (6, 3, 1, 1, 1), (6,)), last)
+
+
+def pools() -> Iterator[Case]:
+    for order in (last, rounded, holed):
+        yield Case(lambda x: f.max_pool2d(x, 2), ((2, 3, 6, 8),), order)
+        yield Case(lambda x: f.max_pool2d(x, (1, 3)), ((2, 3, 5, 9),), order)
+        yield Case(lambda x: f.max_pool1d(x, 4), ((2, 3, 8),), order)
+        yield Case(lambda x: f.max_pool3d(x, 2), ((2, 2, 4, 2, 6),), order)
+
+
+def bound(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:
+    return lambda *arrays: function(*arrays, **settings)
