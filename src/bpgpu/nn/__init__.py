@@ -96,7 +96,8 @@ from bpgpu.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from bpgpu.nn.parameter import Parameter
+from bpgpu.nn.parameter import Buffer, Parameter
+from bpgpu.nn.parameter_containers import ParameterDict, ParameterList
 from bpgpu.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -160,6 +161,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -229,6 +231,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",

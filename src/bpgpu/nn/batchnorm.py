@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.autodiff.namespace import array_namespace
@@ -29,6 +29,7 @@ class ChannelNorm(Module):
     running_mean: Array | None
     running_var: Array | None
     num_batches_tracked: Array | None
+    may_lack: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
     inputs: dict[int, str] = {}  # noqa: RUF012 - read only
     """Numbers of axes that the input may have, and how they are called."""
 

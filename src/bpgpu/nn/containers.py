@@ -95,6 +95,21 @@ class Sequential(Module):
             delattr(self, name)
         return self.extend(layers)
 
+    def __mul__(self, other: int) -> Sequential:
+        if not isinstance(other, int):
+            return NotImplemented
+        if other <= 0:
+            raise ModuleError(f"Sequential: expected a factor of at least 1, got {other}")
+        return Sequential(*list(self) * other)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Self:
+        layers = list(self)
+        for _ in range(len(self * other) // max(len(layers), 1) - 1):
+            self.extend(layers)
+        return self
+
 
 class ModuleList(Module):
     """A list of Modules, with the methods of a list; it has no `forward` of its own."""
@@ -166,6 +181,21 @@ class ModuleList(Module):
         module = self[key]
         del self[key]
         return module
+
+    def __repr__(self) -> str:
+        """Equal layers one after another are shown once: `(0-5): 6 x Linear(...)`."""
+        runs: list[tuple[int, int, str]] = []
+        for i, text in enumerate(map(repr, self)):
+            if runs and runs[-1][2] == text:
+                runs[-1] = (runs[-1][0], i, text)
+            else:
+                runs.append((i, i, text))
+        lines = [
+            f"({i}): {text}" if i == j else f"({i}-{j}): {j - i + 1} x {text}"
+            for i, j, text in runs
+        ]
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)" if lines else f"{type(self).__name__}()"
 
 
 class ModuleDict(Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, is_live
@@ -13,12 +13,13 @@ from bpgpu.errors import BpgpuError, ModuleError
 from bpgpu.nn.habits import HABITS
 from bpgpu.nn.loading import loading
 from bpgpu.nn.moving import moved
-from bpgpu.nn.parameter import Parameter
+from bpgpu.nn.parameter import Buffer, Parameter
+from bpgpu.nn.paths import Paths
 from bpgpu.nn.state_dict import LoadResult, load, save
 from bpgpu.nn.streams import separate
 
 
-class Module:
+class Module(Paths):
     """Base of all layers and models.
 
     A subclass draws its weights in `__init__` and computes in `forward`::
@@ -41,6 +42,8 @@ class Module:
     through a twin with traced arrays; the Module itself never holds any. The same array, or the
     same layer, at two places is one parameter, under the path that comes first."""
 
+    may_lack: ClassVar[tuple[str, ...]] = ()
+    """Buffers that older saved states do not have."""
     training: bool
     _parameters: dict[str, bool]
     """Names of the parameters of this layer itself, and whether they train."""
@@ -71,7 +74,7 @@ class Module:
             raise
 
     def _name_of(self, child: Any) -> str | None:
-        return next((name for name, m in self.named_children() if m is child), None)
+        return next((path for path, m in self.named_modules() if m is child), None)
 
     # ---- attributes
 
@@ -85,6 +88,8 @@ class Module:
             self._computed()[name].right_inverse(value)
         elif isinstance(value, Parameter):
             self.register_parameter(name, value)
+        elif isinstance(value, Buffer):
+            self.register_buffer(name, value.data, value.persistent)
         elif name in fields["_buffers"]:
             self._write_buffer(name, value)
         elif type(value) is Array and (is_live(value) or "_twin" in fields):
@@ -171,7 +176,14 @@ class Module:
             raise ModuleError(
                 f"add_module('{name}', ...): expected a Module, got {type(module).__name__}"
             )
+        there = self.__dict__.get(name)
+        if there is not None and not isinstance(there, Module):
+            raise ModuleError(f"'{name}' is an attribute of this {type(self).__name__} already")
         setattr(self, name, module)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Another name of `add_module`, as in torch."""
+        self.add_module(name, module)
 
     def _check_name(self, name: str) -> None:
         if not name or "." in name:
@@ -198,9 +210,9 @@ class Module:
         """This Module and all inside, with their paths; a shared one once, under its first path."""
         return _walk(self, prefix, set() if memo is None else memo, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        """This Module and all inside."""
-        return (m for _, m in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This Module and all inside; a shared one once, unless `remove_duplicate=False`."""
+        return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -208,9 +220,10 @@ class Module:
         """The parameters with their paths; one that is tied to another place comes once."""
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
-    def parameters(self) -> dict[str, Any]:
-        """The parameters as a dict `{path: array}`, frozen ones included."""
-        return dict(self.named_parameters())
+    def parameters(self, recurse: bool = True) -> dict[str, Any]:
+        """The parameters as a dict `{path: array}`, frozen ones included; without `recurse`, only
+        those of this layer itself."""
+        return dict(self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -218,9 +231,10 @@ class Module:
         """The buffers with their paths."""
         return self._named("_buffers", prefix, recurse, remove_duplicate)
 
-    def buffers(self) -> dict[str, Any]:
-        """The buffers as a dict `{path: array}`."""
-        return dict(self.named_buffers())
+    def buffers(self, recurse: bool = True) -> dict[str, Any]:
+        """The buffers as a dict `{path: array}`; without `recurse`, only those of this layer
+        itself."""
+        return dict(self.named_buffers(recurse=recurse))
 
     def _named(
         self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
@@ -238,21 +252,6 @@ class Module:
                     continue
                 seen.add(id(value))
                 yield _join(path, name), value
-
-    def get_submodule(self, target: str) -> Module:
-        """The Module at a dotted path; the empty path is this one."""
-        found = dict(self.named_modules(remove_duplicate=False)).get(target)
-        if found is None:
-            raise ModuleError(f"there is no Module at '{target}' in this {type(self).__name__}")
-        return found
-
-    def locate(self, path: str) -> tuple[Module, str]:
-        """The layer that owns the parameter or buffer at a path, and its name there."""
-        head, _, name = path.rpartition(".")
-        owner = self.get_submodule(head)
-        if name not in owner._parameters and name not in owner._buffers:
-            raise ModuleError(f"there is no parameter or buffer at '{path}'")
-        return owner, name
 
     # ---- modes
 
@@ -334,18 +333,25 @@ class Module:
         "float32")`."""
         return moved(self, device, dtype)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = ""
+    ) -> dict[str, Any]:
         """The parameters and the persistent buffers as a dict `{path: array}`: the arrays
-        themselves, not copies."""
-        return save(self)
+        themselves, not copies. A `prefix` stands before each path; a `destination` is a dict to
+        put them into."""
+        found = {} if destination is None else destination
+        found.update((prefix + path, array) for path, array in save(self).items())
+        return found
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
+    def load_state_dict(
+        self, state_dict: Any, strict: bool = True, assign: bool = False
+    ) -> LoadResult:
         """Copy arrays into the parameters and buffers, in the dtype and on the device that are
-        there.
+        there; with `assign`, take the arrays themselves, as they are.
 
         *Raises* `ModuleError` that lists what is missing, unexpected (unless `strict=False`) or of
         another shape. Then nothing has been changed."""
-        return load(self, state_dict, strict)
+        return load(self, state_dict, strict, assign)
 
     def _loading(
         self, saved: Any, transient: dict[str, Any]
@@ -361,7 +367,7 @@ class Module:
 
     def __repr__(self) -> str:
         extra = self.extra_repr()
-        children = [(name, repr(child)) for name, child in self.named_children()]
+        children = [(name, repr(child)) for name, child in _children(self, once=False)]
         name = type(self).__name__
         name = f"Parametrized{name}" if self._computed() else name
         if not children:
@@ -377,7 +383,7 @@ _holds: dict[type, bool] = {}
 in every step, and most attributes are numbers and arrays."""
 
 
-def _children(module: Module) -> list[tuple[str, Module]]:
+def _children(module: Module, once: bool = True) -> list[tuple[str, Module]]:
     found: list[tuple[str, Module]] = []
     for name, value in module.__dict__.items():
         cls = type(value)
@@ -386,7 +392,7 @@ def _children(module: Module) -> list[tuple[str, Module]]:
             holds = _holds[cls] = issubclass(cls, (Module, dict, list, tuple))
         if holds and not (cls is dict and name[0] == "_"):
             _find_modules(name, value, found)
-    if len(found) < 2:
+    if len(found) < 2 or not once:
         return found
     first: dict[int, tuple[str, Module]] = {}
     for pair in found:
@@ -415,7 +421,7 @@ def _walk(
         return
     memo.add(id(module))
     yield path, module
-    for name, child in _children(module):
+    for name, child in _children(module, once):
         yield from _walk(child, f"{path}.{name}" if path else name, memo, once)
 
 

@@ -50,3 +50,22 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter({self.data!r})"
+
+
+class Buffer:
+    """Marks an array as a buffer when it is assigned to a Module: `self.mean = nn.Buffer(array)`.
+
+    The same as `self.register_buffer("mean", array, persistent)`.
+
+    *Parameters* `data`: an array, or nested lists of numbers. `persistent`: whether it is part of
+    `state_dict()`.
+    """
+
+    __slots__ = ("data", "persistent")
+
+    def __init__(self, data: Any, *, persistent: bool = True) -> None:
+        self.data = raw(data) if trees.is_array(data) else device().asarray(data)
+        self.persistent = persistent
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.data!r})"

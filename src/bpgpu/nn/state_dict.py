@@ -23,6 +23,13 @@ class LoadResult(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return (
+            f"LoadResult(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+        )
+
 
 def save(module: Module) -> dict[str, Any]:
     """The arrays of a Module by path; a tied one stands under each of its paths, as torch writes
@@ -30,7 +37,7 @@ def save(module: Module) -> dict[str, Any]:
     return {path: owner.__dict__[name] for path, owner, name in _saved(module)}
 
 
-def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
+def load(module: Module, state_dict: Any, strict: bool, assign: bool = False) -> LoadResult:
     """Copy `state_dict` into the Module, after everything about it has been checked."""
     if not isinstance(state_dict, Mapping):
         raise ModuleError(
@@ -38,7 +45,11 @@ def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
         )
     state_dict = _renamed(module, state_dict)
     places = {path: (owner, name) for path, owner, name in _saved(module)}
-    missing = [path for path in places if path not in state_dict]
+    missing = [
+        path
+        for path, (owner, name) in places.items()
+        if path not in state_dict and name not in owner.may_lack
+    ]
     unexpected = [path for path in state_dict if path not in places]
     problems = [f"{path}: missing" for path in missing] if strict else []
     problems += [f"{path}: unexpected" for path in unexpected] if strict else []
@@ -51,6 +62,11 @@ def load(module: Module, state_dict: Any, strict: bool) -> LoadResult:
             f"load_state_dict: nothing was loaded into this {type(module).__name__}. "
             + "; ".join(problems)
         )
+    if assign:
+        for path, value in found.items():
+            owner, name = places[path]
+            owner.__dict__[name] = raw(value)
+        return LoadResult(missing, unexpected)
     converted = {path: _converted(places[path], value) for path, value in found.items()}
     replaced: dict[int, tuple[Any, Any]] = {}  # arrays that cannot be written into
     for path, value in converted.items():
