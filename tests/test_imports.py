@@ -37,11 +37,11 @@ BELOW: dict[str, set[str]] = {
     "random": ENGINE,
     "functional": ENGINE | {"random"},
     "optim": ENGINE | {"random"},
-    "compile": ENGINE | {"random"},
+    "replay": ENGINE | {"random", "optim"},
     "data": ENGINE | {"random"},
     "io": ENGINE | {"random"},
     "nn": ENGINE | {"random", "functional"},
-    "train": ENGINE | {"random", "functional", "nn", "optim", "compile", "data", "io"},
+    "train": ENGINE | {"random", "functional", "nn", "optim", "replay", "data", "io"},
 }
 """What each part may import, from the ground up. Parts that are not listed (`__init__`, `sklearn`, `plot`) stand on
 top: they may import all, and nothing that is listed may import them."""

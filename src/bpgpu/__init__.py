@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bpgpu.io import load, save
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
+    from bpgpu.replay import compile
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "checkpoint",
     "clip_grad_norm",
     "clip_grad_value",
+    "compile",
     "custom_vjp",
     "data",
     "device",
@@ -65,6 +67,7 @@ _FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", 
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",
+    "compile": "bpgpu.replay",
     "load": "bpgpu.io",
     "save": "bpgpu.io",
     "seed": "bpgpu.random",

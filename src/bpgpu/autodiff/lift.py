@@ -185,7 +185,7 @@ def check_same(leaf: Any, namespace: Namespace) -> None:
     if type(leaf) in namespace.types:
         return
     xp = plain_namespace(raw(leaf))
-    if xp is namespace.xp:
+    if xp is namespace.xp or xp.__name__ == namespace.xp.__name__:  # a recording bears its name
         namespace.types.add(type(raw(leaf)))
     else:
         raise _Refused(

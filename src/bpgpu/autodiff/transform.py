@@ -228,7 +228,7 @@ class Pullback:
             raise ShapeError(
                 f"{name}: a cotangent has shape {ct.shape}, its output has shape {y.shape}; they must be equal"
             )
-        if plain_namespace(raw(ct)) is not xp:
+        if plain_namespace(raw(ct)).__name__ != xp.__name__:
             raise LibraryError(
                 f"{name}: a cotangent is an array of {library_name(plain_namespace(raw(ct)))}, its output is of "
                 f"{library_name(xp)}. Convert it first, for example with bpgpu.to_numpy(ct)"

@@ -167,6 +167,8 @@ _FITS = {
 
 
 def _numpy(xp: Any, x: Any) -> Any:
+    if hasattr(x, "in_one_call"):  # it is being recorded
+        return x.in_one_call(_numpy, xp, x)
     fit = _FITS.get(x.dtype)
     if fit is None:  # float16 and longdouble, in the nearest dtype that there is a fit for
         near = np.float32 if x.dtype.itemsize < 4 else np.float64

@@ -31,7 +31,7 @@ def choose(xp: Any, mask: Any, x: Any, y: Any) -> Any:
         return xp.where(mask, x, y)
     dtype = x.dtype if hasattr(x, "dtype") else y.dtype
     word = _WORDS.get(dtype.itemsize)
-    x, y = np.asarray(x, dtype), np.asarray(y, dtype)
+    x, y = (v if hasattr(v, "dtype") and v.dtype == dtype else np.asarray(v, dtype) for v in (x, y))
     if word is None:
         return np.where(mask, x, y)
     return (x.view(word) * mask | y.view(word) * ~mask).view(dtype)

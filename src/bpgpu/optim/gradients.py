@@ -96,7 +96,7 @@ def check_gradient(who: str, path: str, p: Array, g: Any) -> None:
         )
     plain_p, plain_g = raw(p), raw(g)
     xp = namespace_of(plain_p)
-    if namespace_of(plain_g) is not xp:
+    if namespace_of(plain_g).__name__ != xp.__name__:
         raise LibraryError(
             f"{who}: the gradient of '{path}' is an array of {library_of(plain_g)}, but the parameter is one of "
             f"{library_of(plain_p)}; convert it first"
