@@ -1,7 +1,7 @@
 """bpgpu: backpropagation on the arrays that you already have.
 
-What differentiates is here; the folders `data`, `functional`, `nn`, `optim`, `random` and `testing` are imported when
-they are first named.
+What differentiates is here; the folders `data`, `functional`, `nn`, `optim`, `random`, `testing` and `train` are
+imported when they are first named.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from bpgpu.autodiff.transform import grad, value_and_grad, vjp
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 
 if TYPE_CHECKING:
-    from bpgpu import data, functional, memory, nn, optim, random, testing, tree
+    from bpgpu import data, functional, memory, nn, optim, random, testing, train, tree
     from bpgpu.io import load, save
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
@@ -58,12 +58,13 @@ __all__ = [
     "testing",
     "to_device",
     "to_numpy",
+    "train",
     "tree",
     "value_and_grad",
     "vjp",
 ]
 
-_FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", "tree")
+_FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", "train", "tree")
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",
