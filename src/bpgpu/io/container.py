@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,17 +101,17 @@ class File:
         self.path = path
         self._map: mmap.mmap | bytes = b""
         try:
+            facts = path.stat()
+            if stat.S_ISDIR(facts.st_mode):
+                self.refuse("it is a folder; give the name of a file in it")
+            if not stat.S_ISREG(facts.st_mode):  # to open a pipe would be to wait for its writer
+                self.refuse("it is a device or a pipe, no file")
             with path.open("rb", buffering=0) as file:
-                facts = os.fstat(file.fileno())
-                if not stat.S_ISREG(facts.st_mode):
-                    self.refuse("it is a device or a pipe, no file")
                 if facts.st_size:
                     self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except FileNotFoundError as error:
             raise MissingFileError(f"load: there is no file '{path}'") from error
         except OSError as error:
-            if path.is_dir():
-                self.refuse("it is a folder; give the name of a file in it")
             raise failure(
                 f"load: '{path}' could not be read: {error.strerror or error}", error
             ) from error

@@ -126,8 +126,9 @@ def _decoded(file: File, structure: dict[str, Any]) -> dict[str, Any]:
     decode = Decoder(array)
     try:
         content = {name: decode(node) for name, node in structure.items()}
-    except CheckpointError as error:
-        file.refuse(str(error))
+    except (CheckpointError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        file.refuse("its structure is nested too deep" if deep else str(error))
     spare = [name for name in file.entries if name not in used]
     if spare:
         file.refuse(f"its structure leaves out the arrays {_quoted(spare)}")

@@ -18,7 +18,7 @@ from bpgpu.backend import storage
 from bpgpu.backend.storage import Kind
 from bpgpu.errors import ArgumentError, CheckpointError, DtypeError
 
-DEEPEST = 200
+DEEPEST = 100
 """So deep may trees be nested; JSON of hostile files is deeper."""
 _SAFE = 2**53
 """Integers below this are exact in every reader of JSON."""
@@ -160,7 +160,7 @@ class Decoder:
 
         *Raises* `CheckpointError` with half a sentence for one that no `Encoder` has written.
         """
-        if depth > 2 * DEEPEST:
+        if depth > DEEPEST + 10:
             raise CheckpointError("its structure is nested too deep")
         if node is None or isinstance(node, (bool, int, float, str)):
             return node
