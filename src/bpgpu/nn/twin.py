@@ -2,16 +2,17 @@
 taken.
 
 The copy shares everything but what has to differ: parameters are traced, other arrays are constants
-of the traced namespace, layers are twins, and bound methods that were stored as attributes are
-bound to the twins (else their gradient would be zero in silence). After the function has succeeded,
-buffers and Python attributes that it set are carried back to the model."""
+of the traced namespace, layers are twins, and bound methods and closures that were stored as
+attributes see the twins (else their gradient would be zero in silence). Lists and dicts are copies,
+since what a function puts into them may be traced. After the function has succeeded, buffers and
+Python attributes that it set are carried back to the model; after one that failed, nothing is."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from types import MethodType
-from typing import Any
+from types import CellType, FunctionType, MethodType
+from typing import Any, NoReturn
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
@@ -31,6 +32,9 @@ class Twins:
     def __init__(self, arrays: dict[int, Array]) -> None:
         self._arrays = arrays  # by the identity of the plain array
         self._by_id: dict[int, Module] = {}
+        self._back: dict[
+            int, tuple[Any, Any]
+        ] = {}  # what a twin has, and what the model has for it
         self._made: list[tuple[Module, Module, dict[str, Any]]] = []
 
     def of(self, module: Module) -> Module:
@@ -39,6 +43,7 @@ class Twins:
         if twin is None:
             twin = object.__new__(type(module))
             self._by_id[id(module)] = twin
+            self._back[id(twin)] = (twin, module)
             fields = module.__dict__.copy()
             first = {}
             for name, value in fields.items():
@@ -46,7 +51,11 @@ class Twins:
                     fields[name] = value = self.replaced(value)
                 first[name] = (_HANDLE, value.value) if type(value) is Array else value
             self._made.append((module, twin, first))
-            twin.__dict__.update(fields, _twin=self)
+            own = {
+                "_parameters": fields["_parameters"].copy(),
+                "_buffers": fields["_buffers"].copy(),
+            }
+            twin.__dict__.update(fields, _twin=self, **own)
         return twin
 
     def replaced(self, value: Any) -> Any:
@@ -67,37 +76,109 @@ class Twins:
                 *map(self.replaced, value.args),
                 **{k: self.replaced(v) for k, v in value.keywords.items()},
             )
+        if cls is FunctionType and (value.__closure__ or value.__defaults__):
+            return self._function(value)
         if cls is list or cls is tuple:
-            new = [self.replaced(v) for v in value]
-            return value if all(map(_same, new, value)) else cls(new)
+            new = cls([self._kept(v) for v in value])
+            if cls is tuple and all(map(_same, new, value)):
+                return value
+            self._back[id(new)] = (new, value)
+            return new
         if cls is dict:
-            found = {k: self.replaced(v) for k, v in value.items()}
-            return value if all(map(_same, found.values(), value.values())) else found
+            found = {k: self._kept(v) for k, v in value.items()}
+            self._back[id(found)] = (found, value)
+            return found
         return value
 
+    def _kept(self, value: Any) -> Any:
+        """An item of a list, tuple or dict, of which is noted what it stands for."""
+        new = self.replaced(value)
+        if new is not value:
+            self._back[id(new)] = (new, value)
+        return new
+
+    def _function(self, f: FunctionType) -> Any:
+        """A function that closes over layers, or has them for defaults, over their twins."""
+        layers = (Module, MethodType)
+        cells = [_contents(cell) for cell in f.__closure__ or ()]
+        defaults = f.__defaults__ or ()
+        if not any(isinstance(x, layers) for x in (*cells, *defaults)):
+            return f
+        twin = FunctionType(
+            f.__code__,
+            f.__globals__,
+            f.__name__,
+            tuple(self.replaced(x) if isinstance(x, layers) else x for x in defaults) or None,
+            tuple(
+                CellType(self.replaced(x)) if isinstance(x, layers) else cell
+                for x, cell in zip(cells, f.__closure__ or (), strict=True)
+            ),
+        )
+        twin.__kwdefaults__ = f.__kwdefaults__
+        return twin
+
     def carry_back(self) -> None:
-        """Put what changed on the twins onto the layers themselves."""
+        """Put what changed on the twins onto the layers themselves, after all of it was checked."""
+        lists: list[tuple[Any, Any]] = []
+        fields: list[tuple[Module, str, Any]] = []
+        buffers: list[tuple[Module, str, Any]] = []
         for module, twin, first in self._made:
             for name, value in twin.__dict__.items():
                 was = first.get(name, _OWN)
-                if value is was or name in _OWN or _unchanged(value, was):
+                inside = type(value) is list or type(value) is dict
+                if name in _OWN or (value is was and not inside) or _unchanged(value, was):
                     continue
-                if name in module._buffers:
-                    _store(module, name, value)
-                elif not isinstance(value, Module):
-                    _check_free(module, name, value)
-                    module.__dict__[name] = value
+                if name in twin._buffers:
+                    buffers.append((module, name, value))
+                else:
+                    fields.append((module, name, self._original(value, module, name, lists)))
+            for kind in ("_parameters", "_buffers"):
+                module.__dict__[kind].update(twin.__dict__[kind])
+        for old, new in lists:
+            if type(old) is dict:
+                old.clear()
+                old.update(new)
+            else:
+                old[:] = new
+        for module, name, value in fields:
+            module.__dict__[name] = value
+        for module, name, value in buffers:
+            _store(module, name, value)
+
+    def _original(self, value: Any, module: Module, name: str, lists: list[tuple[Any, Any]]) -> Any:
+        """What the model is to have for an attribute of a twin; changes of its own lists and dicts are
+        added to `lists`."""
+        cls = type(value)
+        known = self._back.get(id(value), (None, value))[1]
+        if cls is Array and known is value:
+            _refuse(module, name)
+        if cls is MethodType and isinstance(value.__self__, Module):
+            return MethodType(value.__func__, self._original(value.__self__, module, name, lists))
+        if cls is list or cls is tuple:
+            new = [self._original(v, module, name, lists) for v in value]
+            if len(new) == len(known) and all(map(_same, new, known)):
+                return known
+            if cls is tuple:
+                return tuple(new)
+            lists.append((known, new))
+        elif cls is dict:
+            found = {k: self._original(v, module, name, lists) for k, v in value.items()}
+            if list(found) != list(known) or not all(map(_same, found.values(), known.values())):
+                lists.append((known, found))
+        elif not isinstance(value, Module) and _holds_traced(value):
+            _refuse(module, name)
+        return known
 
 
 _plain: dict[type, bool] = {}
 
 
 def _is_plain(value: Any) -> bool:
-    """True for what a twin keeps as it is: numbers, strings, functions. Found once for each class."""
+    """True for what a twin keeps as it is: numbers, strings. Found once for each class."""
     cls = type(value)
     plain = _plain.get(cls)
     if plain is None:
-        other = (Module, MethodType, functools.partial, list, tuple, dict)
+        other = (Module, MethodType, FunctionType, functools.partial, list, tuple, dict)
         plain = _plain[cls] = not (issubclass(cls, other) or trees.is_array(value))
     return plain
 
@@ -115,7 +196,8 @@ def _same(a: Any, b: Any) -> bool:
 
 def _store(module: Module, name: str, value: Any) -> None:
     """A buffer's new value: over the old one where that is possible, so that its address stays."""
-    old, new = module.__dict__[name], raw(value)
+    old: Any = module.__dict__.get(name)
+    new = raw(value)
     if type(old) is Array:  # the model is itself the twin of an outer trace
         module.__dict__[name] = Array(new)
     elif trees.is_array(old) and old.shape == new.shape and old.dtype == new.dtype:
@@ -124,13 +206,23 @@ def _store(module: Module, name: str, value: Any) -> None:
         write(module, name, new)
 
 
-def _check_free(module: Module, name: str, value: Any) -> None:
-    if trees.container(value) is not None and any(type(x) is Array for x in trees.leaves(value)):
-        raise ModuleError(
-            f"attribute '{name}' of {type(module).__name__} holds traced arrays after the call. "
-            "Return them from forward, "
-            f"or declare state with register_buffer"
-        )
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that has no value yet
+        return None
+
+
+def _holds_traced(value: Any) -> bool:
+    how = trees.container(value)
+    return how is not None and any(type(x) is Array for x in trees.leaves(value))
+
+
+def _refuse(module: Module, name: str) -> NoReturn:
+    raise ModuleError(
+        f"attribute '{name}' of {type(module).__name__} holds traced arrays after the call. "
+        "Return them from forward, or declare state with register_buffer"
+    )
 
 
 # ---- a Module as a tree: its trainable parameters
