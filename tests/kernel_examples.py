@@ -61,6 +61,7 @@ def of(kernel: str) -> Iterable[Case]:
         "convolve": lambda: (*convolutions(), *products()),
         "spread": convolutions,
         "correlate": lambda: (*convolutions(), *products()),
+        "standardize": norms,
         "maxima": pools,
         "max_gradient": pools,
     }
@@ -92,6 +93,21 @@ def convolutions() -> Iterator[Case]:
 def products() -> Iterator[Case]:
     yield Case(f.conv2d, ((2, 3, 4, 5), (6, 3, 1, 1), (6,)), last)
     yield Case(f.conv3d, ((2, 3, 4, 2, 5), (6, 3, 1, 1, 1), (6,)), last)
+
+
+def norms() -> Iterator[Case]:
+    def batch_norm(x: Any, w: Any, b: Any) -> Any:
+        return f.batch_norm(x, None, None, w, b, training=True)
+
+    yield Case(batch_norm, ((3, 4, 5, 2), (4,), (4,)), last)
+    yield Case(batch_norm, ((3, 7), (7,), (7,)))
+    yield Case(batch_norm, ((50, 300, 9), (300,), (300,)), last)  # in portions
+    yield Case(lambda x: f.batch_norm(x, None, None, training=True), ((3, 4, 5),), last)
+    yield Case(lambda x, w, b: f.layer_norm(x, (5,), w, b), ((3, 4, 5), (5,), (5,)))
+    yield Case(lambda x, w, b: f.layer_norm(x, (4, 5), w, b), ((3, 4, 5), (4, 5), (4, 5)))
+    yield Case(lambda x, w: f.layer_norm(x, (300,), w), ((900, 300), (300,)))
+    yield Case(lambda x: f.layer_norm(x, (1,)), ((3, 1),))
+    yield Case(lambda x, w: f.rms_norm(x, (6,), w, 1e-3), ((2, 5, 6), (6,)))
 
 
 def pools() -> Iterator[Case]:

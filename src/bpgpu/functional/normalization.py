@@ -22,6 +22,7 @@ from bpgpu.autodiff.state import write_into
 from bpgpu.errors import ShapeError
 from bpgpu.functional.arguments import Array, axis_of, floating
 from bpgpu.functional.windows import zero_pad
+from bpgpu.kernels import compute
 
 Shape = tuple[int, ...]
 
@@ -34,6 +35,12 @@ def standardize(
 
     Also gives the mean and the variance, as constants.
     """
+    return compute("standardize", _standardize, xp, x, w, b, axes, shape, eps, centre)
+
+
+def _standardize(
+    xp: Any, x: Any, w: Any, b: Any, axes: Shape, shape: Shape, eps: float, centre: bool
+) -> Any:
     dtype = x.dtype
     x = _wide(xp, x)
     mean = xp.mean(x, axis=axes, keepdims=True)

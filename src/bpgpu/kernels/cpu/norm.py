@@ -1,0 +1,172 @@
+"""Batch, layer and RMS normalisation in NumPy, over rows that stay in the cache.
+
+The numbers stand in a matrix `(n, c)` with the scale and the shift along its columns. Batch norm
+takes its statistics down the columns (channels last in memory), layer and RMS norm along the rows.
+A portion of the rows is brought into the cache once for all that is done with it; sums are products
+with a vector of ones, which is the fastest way to sum that NumPy has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bpgpu.kernels.cpu.conv import NUMPY
+from bpgpu.kernels.registry import kernel
+
+PORTION = 2**18
+"""Bytes of rows that are worked on at a time."""
+
+
+def _down(x: Any, axes: Any) -> bool:
+    """True if the statistics are those of channels: over all axes but the second."""
+    return bool(axes == (0, *range(2, x.ndim)))
+
+
+def _matrix(x: Any, axes: Any, shape: Any, scaled: bool) -> Any:
+    """`x` as a matrix whose columns are scaled, a view; `None` if its order in memory is another."""
+    first = axes[0]
+    if _down(x, axes):
+        x, columns = np.moveaxis(x, 1, -1), x.shape[1]
+    else:
+        columns = math.prod(x.shape[first:])
+        if axes != tuple(range(first, x.ndim)) or (scaled and math.prod(shape) != columns):
+            return None
+    return x.reshape(-1, columns) if x.flags.c_contiguous else None
+
+
+def _accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool) -> bool:
+    return (
+        type(x) is np.ndarray
+        and x.dtype.char in "fd"
+        and x.ndim > 1
+        and math.prod(x.shape) > 0
+        and all(p is None or p.dtype == x.dtype for p in (w, b))
+        and _matrix(x, axes, shape, w is not None or b is not None) is not None
+    )
+
+
+@kernel("standardize", NUMPY, _accepts)
+def standardize(
+    x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool
+) -> tuple[Any, ...]:
+    """`y = w (x - m) / sqrt(v + eps) + b`, `m` and `v`; and the pulls of `x`, `w` and `b`."""
+    rows = _matrix(x, axes, shape, False)
+    scale = np.ones((), x.dtype) if w is None else w.reshape(-1)
+    shift = None if b is None else b.reshape(-1)
+    down = _down(x, axes)
+    make = _down_columns if down else _along_rows
+    y, mean, variance, pull_x, pull_w, pull_b = make(rows, scale, shift, eps, centre)
+
+    def flat(g: Any) -> Any:
+        g = np.moveaxis(g, 1, -1) if down else g
+        return np.ascontiguousarray(g).reshape(rows.shape)
+
+    def shaped(y: Any) -> Any:
+        if not down:
+            return y.reshape(x.shape)
+        return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
+
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return (
+        (shaped(y), mean.reshape(kept), variance.reshape(kept)),
+        lambda gs: shaped(pull_x(flat(gs[0]))),
+        lambda gs: pull_w(flat(gs[0])).reshape(w.shape),
+        lambda gs: pull_b(flat(gs[0])).reshape(b.shape),
+    )
+
+
+def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:
+    """Batch norm: one mean and one variance for each column."""
+    n = len(x)
+    ones = _ones(x)
+    mean = sum(ones[: len(x[at])] @ x[at] for at in _portions(x)) / n
+    d = np.empty_like(x)  # x - m
+    total = 0
+    for at in _portions(x):
+        part = np.subtract(x[at], mean, out=d[at])
+        total = total + ones[: len(part)] @ (part * part)
+    variance = total / n
+    inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
+    factor = w * inverse
+    y = np.empty_like(x)
+    for at in _portions(x):
+        part = np.multiply(d[at], factor, out=y[at])
+        if b is not None:
+            part += b
+
+    def sums(g: Any) -> tuple[Any, Any]:
+        """`sum(g)` and `sum(g (x - m))` of each column."""
+        both = [
+            (ones[: len(g[at])] @ g[at], ones[: len(g[at])] @ (g[at] * d[at]))
+            for at in _portions(g)
+        ]
+        return sum(a for a, _ in both), sum(a for _, a in both)
+
+    def pull_x(g: Any) -> Any:
+        of_g, of_gd = sums(g)
+        of_g, of_gd = of_g / n, of_gd * (inverse * inverse / n)
+        out = np.empty_like(g)
+        for at in _portions(g):
+            part = np.multiply(d[at], of_gd, out=out[at])
+            np.subtract(g[at], part, out=part)
+            part -= of_g
+            part *= factor
+        return out
+
+    def pull_b(g: Any) -> Any:
+        return sum(ones[: len(g[at])] @ g[at] for at in _portions(g))
+
+    return y, mean, variance, pull_x, lambda g: sums(g)[1] * inverse, pull_b
+
+
+def _along_rows(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:
+    """Layer norm: one mean and one variance for each row; RMS norm leaves the mean out."""
+    n, c = x.shape
+    ones, across = _ones(x), np.ones(c, x.dtype)
+    mean, variance = np.zeros((n, 1), x.dtype), np.empty((n, 1), x.dtype)
+    z, y = np.empty_like(x), np.empty_like(x)  # (x - m) / sqrt(v + eps)
+    for at in _portions(x):
+        part = x[at]
+        np.matmul(part, across, out=mean[at][:, 0])
+        mean[at] /= c
+        part = np.subtract(part, mean[at] if centre else 0, out=z[at])
+        np.einsum("ij,ij->i", part, part, out=variance[at][:, 0])
+        variance[at] /= c
+        part /= np.sqrt(variance[at] + x.dtype.type(eps))
+        part = np.multiply(part, w, out=y[at])
+        if b is not None:
+            part += b
+    inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
+
+    def pull_x(g: Any) -> Any:
+        out = np.empty_like(g)
+        for at in _portions(g):
+            gz, part = g[at] * w, out[at]
+            through_variance = np.einsum("ij,ij->i", gz, z[at])[:, None] / c
+            np.multiply(z[at], through_variance, out=part)
+            np.subtract(gz, part, out=part)
+            if centre:
+                part -= (gz @ across)[:, None] / c
+            part *= inverse[at]
+        return out
+
+    def pull_w(g: Any) -> Any:
+        return sum(ones[: len(g[at])] @ (g[at] * z[at]) for at in _portions(g))
+
+    def pull_b(g: Any) -> Any:
+        return sum(ones[: len(g[at])] @ g[at] for at in _portions(g))
+
+    return y, mean, variance, pull_x, pull_w, pull_b
+
+
+def _portions(x: Any) -> Iterator[slice]:
+    step = max(1, PORTION // (x.shape[1] * x.itemsize))
+    return (slice(i, i + step) for i in range(0, len(x), step))
+
+
+def _ones(x: Any) -> Any:
+    return np.ones(min(len(x), max(1, PORTION // (x.shape[1] * x.itemsize))), x.dtype)
