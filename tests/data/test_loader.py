@@ -57,6 +57,13 @@ def test_the_order_is_the_same_in_every_library(xp: Any) -> None:
         assert labels(here) == labels(there)
 
 
+def test_the_order_is_the_same_with_jax() -> None:
+    jnp = pytest.importorskip("jax.numpy")
+    there = DataLoader((jnp.asarray(X), jnp.asarray(Y)), 6, shuffle=True, seed=5)
+    assert labels(there) == labels(DataLoader((X, Y), 6, shuffle=True, seed=5))
+    assert labels(DataLoader((jnp.asarray(X), jnp.asarray(Y)), 6)) == labels(DataLoader((X, Y), 6))
+
+
 def test_the_arrays_of_a_second_device_stay_there() -> None:
     strict = pytest.importorskip("array_api_strict")
     device = strict.Device("device1")
@@ -280,6 +287,7 @@ def test_examples_that_do_not_fit_together_are_named(examples: Any, text: str) -
     [
         ((X[:5], Y), "data: y has 20 rows, x has 5"),
         ({"left": X, "right": (Y, Y[:7])}, "data: right.1 has 7 rows, left has 20"),
+        ((X, Y, Y[:3]), "data: part 2 has 3 rows, x has 20"),
         ((X[:0], Y[:0]), "data: x has 0 rows"),
         ([], "has 0 examples"),
         ((X, np.asarray(1.0)), "data: y is a single number"),

@@ -14,7 +14,8 @@ Array = Any
 
 def named(path: str) -> str:
     """What a leaf is called in an error: in a tuple, the first is x and the second y, as in `(x, y)`."""
-    return {"": "data", "0": "x", "1": "y"}.get(path, path)
+    name = {"": "data", "0": "x", "1": "y"}.get(path, path)
+    return f"part {name}" if name.isdigit() else name
 
 
 def is_columns(data: Any) -> bool:
