@@ -21,6 +21,7 @@ def loading(
     checkpoint has is passed over."""
     if not isinstance(saved, Mapping):
         return [f"expected a dict {{path: array}}, got {type(saved).__name__}"], _nothing
+    saved = states._renamed(module, saved)
     places = {path: (owner, name) for path, owner, name in states._saved(module)}
     problems = [f"{path}: missing in the file" for path in places if path not in saved]
     problems += [f"{path}: unexpected, the Module has none" for path in saved if path not in places]
