@@ -177,3 +177,67 @@ def test_an_error_names_a_layer_that_is_called_where_it_stands_deeper() -> None:
 
     with pytest.raises(bp.errors.ShapeError, match=r"^Linear 'model.blocks.a.0': "):
         bp.nn.Sequential({"model": Net()})(np.ones((2, 5), "f4"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones((1, 2), "f4"), np.ones((4, 2), "i4"), np.ones((4, 3), "f4")]
+)
+def test_a_batch_that_is_refused_is_not_counted(wrong: Any) -> None:
+    layer = bp.nn.BatchNorm1d(2, momentum=None)
+    before = {k: np.array(v) for k, v in layer.state_dict().items()}
+    with pytest.raises(bp.errors.BpgpuError, match=r"^BatchNorm1d: "):
+        layer(wrong)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: bp.nn.LSTM(0, 3), "LSTM: expected input_size of at least 1, got 0"),
+        (lambda: bp.nn.GRU(3.5, 3), "GRU: expected input_size as an integer, got 3.5"),
+        (lambda: bp.nn.RNN(3, 3, nonlinearity="sin"), "RNN: nonlinearity must be 'tanh' or 'relu'"),
+        (lambda: bp.nn.Embedding(5, 3, 1.5), "expected padding_idx as an integer or None, got 1.5"),
+        (lambda: bp.nn.Dropout("x"), r"Dropout: expected p in \[0, 1\], got 'x'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_with_the_layer(make: Any, text: str) -> None:
+    with pytest.raises(bp.errors.BpgpuError, match=text):
+        make()
+
+
+def test_numbers_of_numpy_are_settings_too() -> None:
+    assert bp.nn.Embedding(np.int64(5), np.int32(2), np.int64(-1)).padding_idx == 4
+    assert bp.nn.Dropout(np.float32(0.25)).p == 0.25
+    assert repr(bp.nn.LSTM(np.int64(3), np.int8(2))) == repr(torch.nn.LSTM(3, 2))
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_a_cell_looks_as_in_torch(nonlinearity: str) -> None:
+    ours, theirs = (nn.RNNCell(3, 2, nonlinearity=nonlinearity) for nn in (bp.nn, torch.nn))
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize(
+    "habit",
+    [
+        "register_forward_pre_hook",
+        "compile",
+        "type",
+        "to_empty",
+        "xpu",
+        "grad",
+        "register_backward_hook",
+    ],
+)
+def test_a_habit_from_torch_is_answered_with_the_form_used_here(habit: str) -> None:
+    with pytest.raises(AttributeError, match=rf"Linear\.{habit}: \w+"):
+        getattr(bp.nn.Linear(1, 1), habit)
+
+
+@pytest.mark.parametrize(
+    "habit", ["clone", "data", "detach_", "grad_fn", "register_hook", "squeeze_"]
+)
+def test_a_habit_with_traced_arrays_too(habit: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'{habit}': .*(bpgpu\.|xp\.)"):
+        bp.grad(lambda x: getattr(x, habit)())(np.ones(2))

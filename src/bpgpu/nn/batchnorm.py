@@ -102,22 +102,25 @@ class _BatchNorm(ChannelNorm):
         by_batch = self.training or mean is None or variance is None
         if by_batch and not learns:
             mean = variance = None
-        settings = (self.weight, self.bias, by_batch, self._share() if learns else 0.0, self.eps)
+        count, share = self._counted() if learns else (None, 0.0)
+        settings = (self.weight, self.bias, by_batch, share, self.eps)
         y, mean, variance = F.batch_norm_with_statistics(input, mean, variance, *settings)
         if learns:
             self.running_mean, self.running_var = mean, variance
+            if count is not None:
+                self.num_batches_tracked = count
         return y
 
-    def _share(self) -> Any:
-        """Count the batch; the weight of its statistics in the running ones."""
+    def _counted(self) -> tuple[Array | None, Any]:
+        """How many batches there are with this one, and the weight of its statistics in the running
+        ones."""
         count, share = self.num_batches_tracked, self.momentum
         if count is not None:
             xp = array_namespace(count)
             count = xp.asarray(count + 1)
-            self.num_batches_tracked = count
             if share is None:  # 1, 1/2, 1/3, ...: the mean of all batches
                 share = 1 / xp.astype(count, self.running_mean.dtype)  # type: ignore[union-attr]
-        return 0.0 if share is None else share
+        return count, 0.0 if share is None else share
 
 
 class BatchNorm1d(_BatchNorm):

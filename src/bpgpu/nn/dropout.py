@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array
@@ -13,9 +16,10 @@ class _Dropout(Random):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"{type(self).__name__}: expected p in [0, 1], got {p}")
-        self.p = p
+        given: Any = p
+        if not isinstance(given, numbers.Real) or not 0 <= p <= 1:
+            raise ArgumentError(f"{type(self).__name__}: expected p in [0, 1], got {p!r}")
+        self.p: float = p
         self.inplace = inplace
 
     def extra_repr(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any, Self
 
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
@@ -61,6 +62,10 @@ class Embedding(Module):
         (self.num_embeddings,) = tupled("Embedding", "num_embeddings", num_embeddings, 1)
         (self.embedding_dim,) = tupled("Embedding", "embedding_dim", embedding_dim, 1)
         if padding_idx is not None:
+            if not isinstance(padding_idx, numbers.Integral):
+                raise ArgumentError(
+                    f"Embedding: expected padding_idx as an integer or None, got {padding_idx!r}"
+                )
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ArgumentError(
                     f"Embedding: expected padding_idx in [{-num_embeddings}, {num_embeddings}), "

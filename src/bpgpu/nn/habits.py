@@ -3,6 +3,9 @@
 _NO_GRADIENT_HOOKS = (
     "there are no hooks; wrap the layer with bp.custom_vjp to see or change its gradient"
 )
+_NO_HOOKS = (
+    "there are no hooks; wrap the layer in a Module whose forward does what the hook would do"
+)
 
 HABITS = {
     "zero_grad": "gradients are not stored, so there is nothing to zero: "
@@ -14,9 +17,17 @@ HABITS = {
     "double": "cast with model.to(dtype='float64')",
     "half": "cast with model.to(dtype='float16')",
     "bfloat16": "cast with model.to(dtype='bfloat16')",
-    "register_forward_hook": "there are no hooks; wrap the layer in a Module whose forward does what the hook would do",
+    "register_forward_hook": _NO_HOOKS,
+    "register_forward_pre_hook": _NO_HOOKS,
+    "register_full_backward_pre_hook": _NO_GRADIENT_HOOKS,
     "register_backward_hook": _NO_GRADIENT_HOOKS,
     "register_full_backward_hook": _NO_GRADIENT_HOOKS,
+    "compile": "compile the step, not the model: step = bp.compile(step)",
+    "type": "cast with model.to(dtype='float64')",
+    "to_empty": "move with model.to(bp.device('cuda')), and draw weights anew with reset_parameters()",
+    "xpu": "name the device once: model.to(bp.device('cuda'))",
+    "ipu": "name the device once: model.to(bp.device('cuda'))",
+    "grad": "gradients are not stored but returned: value, grads = bp.value_and_grad(loss)(model, x, y)",
     "share_memory": "processes do not share arrays here; send model.state_dict()",
 }
 """Attribute -> what to write instead."""

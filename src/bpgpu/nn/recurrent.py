@@ -10,7 +10,8 @@ from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu import random
 from bpgpu.autodiff.array import device_of, raw
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.errors import ModuleError, ShapeError
+from bpgpu.errors import ArgumentError, ModuleError, ShapeError
+from bpgpu.functional.arguments import tupled
 from bpgpu.nn import init
 from bpgpu.nn.module import Module
 from bpgpu.nn.parameter import Parameter
@@ -47,7 +48,10 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        name = type(self).__name__
+        (self.input_size,) = tupled(name, "input_size", input_size, 1, least=1)
+        (self.hidden_size,) = tupled(name, "hidden_size", hidden_size, 1, least=1)
+        (self.num_layers,) = tupled(name, "num_layers", num_layers, 1, least=1)
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.proj_size = float(dropout), proj_size
         self._check_settings()
@@ -60,17 +64,14 @@ class RNNBase(Module):
 
     def _check_settings(self) -> None:
         name = type(self).__name__
-        for what in ("input_size", "hidden_size", "num_layers"):
-            if getattr(self, what) < (0 if what == "input_size" else 1):
-                raise ValueError(f"{name}: {what} must be positive, got {getattr(self, what)}")
         if not 0 <= self.dropout <= 1:
-            raise ValueError(f"{name}: dropout must be in [0, 1], got {self.dropout}")
+            raise ArgumentError(f"{name}: dropout must be in [0, 1], got {self.dropout}")
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
                 f"{name}: dropout acts between layers, and there is only one", stacklevel=4
             )
         if not 0 <= self.proj_size < self.hidden_size:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: proj_size must be smaller than hidden_size={self.hidden_size}, got {self.proj_size}"
             )
 
@@ -219,7 +220,7 @@ class RNN(RNNBase):
         dtype: Any = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+            raise ArgumentError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         super().__init__(
             *(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional),
             device=device,
@@ -392,11 +393,15 @@ class RNNCell(_Cell):
         dtype: Any = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(
+            raise ArgumentError(
                 f"RNNCell: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}"
             )
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
+
+    def extra_repr(self) -> str:
+        shown = "" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}"
+        return super().extra_repr() + shown
 
     def forward(self, input: Array, hx: Array | None = None) -> Array:
         def layer(*args: Any) -> Any:
