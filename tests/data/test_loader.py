@@ -81,8 +81,9 @@ def test_the_order_of_an_epoch_follows_from_seed_and_epoch_alone() -> None:
     late = DataLoader((X, Y), 6, shuffle=True, seed=5)
     late.epoch = 2
     assert labels(late) == epochs[2]
-    key = bp.random.fold_in(bp.random.key(5), 2)
-    np.testing.assert_array_equal(late.order(2), bp.random.permutation(key, 20))
+    for epoch in (0, 2, 63, 64, 65, 1000):
+        key = bp.random.fold_in(bp.random.key(5), epoch)
+        np.testing.assert_array_equal(late.order(epoch), bp.random.permutation(key, 20))
 
 
 def test_without_a_seed_the_order_follows_from_the_stream_of_the_thread() -> None:

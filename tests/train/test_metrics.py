@@ -315,7 +315,17 @@ def test_a_function_becomes_a_metric() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*m.names(), "top3", "f1_micro", "recall_weighted", "top5_accuracy", "roc_auc", "acc"],
+    [
+        *m.names(),
+        "top3",
+        "f1_micro",
+        "recall_weighted",
+        "top5_accuracy",
+        "topk",
+        "roc_auc",
+        "acc",
+        "r2_score",
+    ],
 )
 def test_names_give_metrics(name: str) -> None:
     metric = m.get(name)

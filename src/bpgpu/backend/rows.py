@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ def size_in_bytes(x: Any) -> int:
 def stack(arrays: list[Any]) -> Any:
     """Arrays of one shape as the rows of a new one."""
     return namespace_of(arrays[0]).stack(arrays)
+
+
+def columns(arrays: Sequence[Any]) -> Any:
+    """Arrays of one shape `(N,)` as the columns of a new one."""
+    return namespace_of(arrays[0]).stack(arrays, axis=1)
 
 
 def numbers(values: list[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from bpgpu.data.feed import ahead
 from bpgpu.device import Device, to_device
 from bpgpu.device import device as find_device
 from bpgpu.errors import ArgumentError, DataError
+from bpgpu.random.threefry import blocks
 
 SHARE = 0.5
 """A data set moves to a CUDA device whole if it takes no more than this part of the memory that is free there."""
@@ -124,9 +126,7 @@ class DataLoader:
         """The order of an epoch as an array of NumPy, or `None` if it is that of the data."""
         if self._key is None:
             return None
-        high, low = self._key
-        key = random.fold_in(random.key((high << 32) | low), epoch)
-        return random.permutation(key, self.rows)
+        return random.permutation(_epoch_key(*self._key, epoch), self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, as plain numbers: the next batch, the key of the order, and what both rest on."""
@@ -231,6 +231,20 @@ def _key_words(seed: int | None) -> tuple[int, int]:
     return high, low
 
 
+AHEAD = 64
+"""Keys of epochs are made so many at a time: one takes as long as all of these."""
+
+
+def _epoch_key(high: int, low: int, epoch: int) -> random.Key:
+    """`fold_in(key, epoch)`."""
+    return _epoch_keys(high, low, epoch // AHEAD)[epoch % AHEAD]
+
+
+@functools.lru_cache(maxsize=16)
+def _epoch_keys(high: int, low: int, part: int) -> Any:
+    return rows.columns(blocks(random.key((high << 32) | low), AHEAD, part * AHEAD))
+
+
 def _count(name: str, value: Any, least: int) -> int:
     try:
         count = -1 if isinstance(value, bool) else operator.index(value)
@@ -251,7 +265,7 @@ def _checked_state(state: Any) -> tuple[int, int, tuple[int, int] | None]:
     words = (0, 0) if key is None else key if isinstance(key, (list, tuple)) else ()
     numbers = [state["epoch"], state["position"], *words]
     if len(numbers) != 4 or not all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 64 for n in numbers
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 63 for n in numbers
     ):
         raise DataError(
             "DataLoader: expected epoch and position of at least 0 and a key of two words in the state, got "

@@ -27,7 +27,18 @@ _BY_NAME: dict[str, Callable[[], Any]] = {
     "rmse": RMSE,
 }
 _AVERAGED: dict[str, Any] = {"f1": F1, "precision": Precision, "recall": Recall}
-_OTHER_NAMES = {"acc": "accuracy", "roc_auc": "auc"}
+_OTHER_NAMES = {
+    "acc": "accuracy",
+    "f1_score": "f1",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "r2_score": "r2",
+    "roc_auc": "auc",
+    "root_mean_squared_error": "rmse",
+    "top_k": "top5",
+    "topk": "top5",
+}
+"""What scikit-learn, Keras and others call them."""
 
 
 def names() -> list[str]:
