@@ -427,5 +427,5 @@ def test_a_schedule_that_ended_at_zero_can_be_loaded() -> None:
     assert again.param_groups[0]["lr"] == rate
     state = opt.state_dict()
     state["param_groups"][0]["lr"] = -0.1
-    with pytest.raises(ValueError, match="expected lr >= 0, got -0.1"):
+    with pytest.raises(ValueError, match=r"expected lr >= 0, got -0\.1"):
         again.load_state_dict(state)
