@@ -62,6 +62,8 @@ def of(kernel: str) -> Iterable[Case]:
         "spread": convolutions,
         "correlate": lambda: (*convolutions(), *products()),
         "standardize": norms,
+        "lstm": lambda: recurrences(4),
+        "gru": lambda: recurrences(3),
         "maxima": pools,
         "max_gradient": pools,
     }
@@ -108,6 +110,32 @@ def norms() -> Iterator[Case]:
     yield Case(lambda x, w: f.layer_norm(x, (300,), w), ((900, 300), (300,)))
     yield Case(lambda x: f.layer_norm(x, (1,)), ((3, 1),))
     yield Case(lambda x, w: f.rms_norm(x, (6,), w, 1e-3), ((2, 5, 6), (6,)))
+
+
+def recurrences(gates: int) -> Iterator[Case]:
+    """Each with outputs and last states in one vector; `run` of the LSTM takes two states."""
+    t, n, i, h = 5, 3, 4, 2
+    weights = ((gates * h, i), (gates * h, h), (gates * h,), (gates * h,))
+    for reverse in (False, True):
+        for used in (2, 4):  # without biases, and with
+
+            def lstm(x: Any, h: Any, c: Any, *w: Any, reverse: bool = reverse) -> Any:
+                y, *states = f.lstm(x, (h, c), *w, reverse=reverse)
+                return together(y, *states)
+
+            def gru(x: Any, h: Any, *w: Any, reverse: bool = reverse) -> Any:
+                return together(*f.gru(x, h, *w, reverse=reverse))
+
+            if gates == 4:
+                yield Case(lstm, ((t, n, i), (n, h), (n, h), *weights[:used]))
+            else:
+                yield Case(gru, ((t, n, i), (n, h), *weights[:used]), stepped)
+
+
+def together(*arrays: Any) -> Any:
+    leaves = bp.tree.leaves(arrays)
+    xp = bp.array_namespace(*leaves)
+    return xp.concat([xp.reshape(a, (-1,)) for a in leaves])
 
 
 def pools() -> Iterator[Case]:

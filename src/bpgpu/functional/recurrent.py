@@ -17,6 +17,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.arguments import Array, floating, same_dtype
+from bpgpu.kernels import find
 
 
 @rule(arrays=6)
@@ -80,6 +81,9 @@ def _lstm(
 
     `(T, N, I), (N, P), (N, H) -> (T, N, P), (N, P), (N, H)`.
     """
+    if (run := find("lstm", xp, x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, mask, reverse)) is not None:
+        values, fast_pull = run(x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, mask, reverse)
+        return values, joint(fast_pull)
     times = _times(x, reverse)
     size = c.shape[-1]
     zx = _inputs(xp, x, w_ih, b_ih, b_hh)  # (T, N, 4 H)
@@ -149,6 +153,9 @@ def _gru(
 
     `(T, N, I), (N, H) -> (T, N, H), (N, H)`.
     """
+    if (run := find("gru", xp, x, h, w_ih, w_hh, b_ih, b_hh, mask, reverse)) is not None:
+        values, fast_pull = run(x, h, w_ih, w_hh, b_ih, b_hh, mask, reverse)
+        return values, joint(fast_pull)
     times = _times(x, reverse)
     size = h.shape[-1]
     zx = _inputs(xp, x, w_ih, b_ih, None)  # (T, N, 3 H)

@@ -12,6 +12,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 VARIABLE = "BPGPU_ACCEL"
@@ -52,9 +53,11 @@ def find(function: str, xp: Any, *args: Any) -> Callable[..., Any] | None:
     library = xp.__name__
     if library not in _FOLDERS or not _on.get():
         return None
+    recorded = type(xp) is not ModuleType  # the arrays of a recording: see backend.recording
+    seen = xp.plain_of(args) if recorded else args
     for candidate in _of(library).get(function, ()):
-        if candidate.accepts(*args):
-            return candidate.run
+        if candidate.accepts(*seen):
+            return xp.in_one_call(candidate.run) if recorded else candidate.run
     return None
 
 

@@ -1,5 +1,5 @@
 """Kernels for NumPy's arrays."""
 
-from bpgpu.kernels.cpu import conv, norm, pool
+from bpgpu.kernels.cpu import conv, norm, pool, recurrent
 
-__all__ = ["conv", "norm", "pool"]
+__all__ = ["conv", "norm", "pool", "recurrent"]
