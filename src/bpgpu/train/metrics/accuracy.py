@@ -13,6 +13,7 @@ from bpgpu.train.metrics.base import (
     Metric,
     State,
     divide,
+    integers,
     plain,
     weights,
     zeros,
@@ -136,12 +137,12 @@ class TopK(Share):
         classes = int(p.shape[1])
         labels = checked_labels(self.name, t, classes, self.ignore_index)
         w = weights(xp, weight, t, self.name)
-        index = xp.expand_dims(xp.astype(labels.index, xp.int64), axis=1)
+        index = xp.expand_dims(integers(xp, labels.index), axis=1)
         own = xp.take_along_axis(p, index, axis=1)
-        numbers = xp.arange(classes, dtype=xp.int64, device=getattr(index, "device", None))
+        numbers = xp.arange(classes, dtype=index.dtype, device=getattr(index, "device", None))
         numbers = xp.reshape(numbers, (1, classes, *(1,) * (len(p.shape) - 2)))
         ahead = (p > own) | ((p == own) & (numbers > index))
-        rank = xp.sum(xp.astype(ahead, xp.int64), axis=1)
+        rank = xp.sum(xp.astype(ahead, index.dtype), axis=1)
         right = (rank < self.k) & xp.squeeze(own == own, axis=1)
         if labels.wrong is not None:
             w = xp.where(labels.wrong, xp.full_like(w, math.nan), w)

@@ -15,6 +15,7 @@ from bpgpu.train.metrics.base import (
     State,
     add_at,
     divide,
+    integers,
     plain,
     weights,
     widened,
@@ -94,10 +95,10 @@ class AUC(Metric):
         lost = scores != scores
         w = xp.where(lost, xp.full_like(w, math.nan), w)
         part = xp.clip(xp.where(lost, xp.zeros_like(scores), scores), 0.0, 1.0) * self.bins
-        place = xp.astype(xp.clip(part, 0.0, self.bins - 1.0), xp.int64)
+        place = integers(xp, xp.clip(part, 0.0, self.bins - 1.0))
         count = int(place.shape[1])
         place = place + self.bins * xp.arange(
-            count, dtype=xp.int64, device=backend_of(xp).device_of(place)
+            count, dtype=place.dtype, device=backend_of(xp).device_of(place)
         )
         zero = xp.zeros_like(w)
         shape = (count, self.bins)

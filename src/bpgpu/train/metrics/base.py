@@ -86,6 +86,16 @@ def widened(xp: Any, x: Array) -> Array:
     return xp.astype(x, wide(xp, x), copy=False)
 
 
+def integers(xp: Any, x: Array) -> Array:
+    """The numbers of an array as the widest integers that the library has."""
+    return xp.astype(x, widest_integer(xp, x), copy=False)
+
+
+def widest_integer(xp: Any, like: Array) -> Any:
+    """int64, but int32 in JAX as it is set up by default."""
+    return xp.int64 if "int64" in _dtypes(xp, like) else xp.int32
+
+
 def weights(xp: Any, weight: Array | None, target: Array, metric: str) -> Array:
     """How much each entry of the target counts, in its shape.
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional.labels import checked_labels
-from bpgpu.train.metrics.base import Array, plain, weights, widened
+from bpgpu.train.metrics.base import Array, integers, plain, weights, widened
 
 Kind = Literal["classes", "binary", "multilabel", "decided"]
 
@@ -99,15 +99,15 @@ def decide(
     if found.kind in ("binary", "multilabel"):
         yes = p if "bool" in str(p.dtype) else p > threshold
         actual = t if "bool" in str(t.dtype) else widened(xp, t) > 0.5
-        return Decisions(xp.astype(yes, xp.int64), xp.astype(actual, xp.int64), w, counts)
+        return Decisions(integers(xp, yes), integers(xp, actual), w, counts)
     if kind(t.dtype) != "other":
         raise DtypeError(
             f"{metric}: expected class indices as integers in the target, got dtype {t.dtype}; cast them, "
             "xp.astype(target, xp.int64)"
         )
-    p = xp.argmax(p, axis=1) if found.kind == "classes" else xp.astype(p, xp.int64)
+    p = xp.argmax(p, axis=1) if found.kind == "classes" else integers(xp, p)
     if classes is None:  # then nothing is indexed, and any integer is a class
-        return Decisions(p, xp.astype(t, xp.int64), w, counts)
+        return Decisions(p, integers(xp, t), w, counts)
     if found.kind == "decided":
         p = checked_labels(f"{metric} (of the prediction)", p, classes).index
     labels = checked_labels(metric, t, classes, ignore_index)
@@ -116,7 +116,7 @@ def decide(
     if labels.ignored is not None:
         w = xp.where(labels.ignored, xp.zeros_like(w), w)
         counts = xp.where(labels.ignored, xp.zeros_like(w), counts)
-    return Decisions(p, xp.astype(labels.index, xp.int64), w, counts)
+    return Decisions(p, integers(xp, labels.index), w, counts)
 
 
 def threshold_of(from_logits: bool, threshold: float | None) -> float:

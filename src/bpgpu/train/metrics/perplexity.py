@@ -13,6 +13,7 @@ from bpgpu.train.metrics.base import (
     Metric,
     State,
     divide,
+    integers,
     plain,
     weights,
     widened,
@@ -62,7 +63,7 @@ class Perplexity(Metric):
         labels = checked_labels(self.name, t, int(p.shape[1]), self.ignore_index)
         w = weights(xp, weight, t, self.name)
         p = widened(xp, p)
-        index = xp.expand_dims(xp.astype(labels.index, xp.int64), axis=1)
+        index = xp.expand_dims(integers(xp, labels.index), axis=1)
         own = xp.squeeze(xp.take_along_axis(p, index, axis=1), axis=1)
         if self.from_logits:
             top = xp.max(p, axis=1, keepdims=True)
