@@ -664,3 +664,110 @@ def test_list_argument_that_the_step_appends_to() -> None:
         fast(np.full(2, float(i)), seen)
     assert [float(y[0]) for y in seen] == [2.0 * i for i in range(6)]
     assert all(type(y) is np.ndarray for y in seen)
+
+
+def test_set_that_keeps_its_size() -> None:
+    chosen = {"double"}
+
+    def step(x: Any) -> Any:
+        return x * 2 if "double" in chosen else x * 3
+
+    fast = bp.compile(step)
+    for i in range(12):
+        if i == 8:
+            chosen.clear()
+            chosen.add("triple")
+        assert fast(np.ones(2))[0] == (2.0 if i < 8 else 3.0)
+    assert fast.replays >= 4
+
+
+def test_attribute_that_is_read_by_a_name_made_up_on_the_way() -> None:
+    class Layers:
+        def __init__(self) -> None:
+            self.w0 = np.ones(2)
+            self.w1 = np.full(2, 2.0)
+
+        def __call__(self, x: Any) -> Any:
+            for i in range(2):
+                x = x * getattr(self, f"w{i}")
+            return x
+
+    layers = Layers()
+    fast = bp.compile(layers)
+    for i in range(16):
+        if i == 8:
+            layers.w1 = np.full(2, 5.0)
+        assert fast(np.ones(2))[0] == (2.0 if i < 8 else 5.0)
+    assert fast.replays >= 4
+
+
+def test_functions_that_remember_are_refused() -> None:
+    import functools
+
+    @functools.lru_cache
+    def table(n: int) -> Any:
+        return np.arange(n)
+
+    fast = bp.compile(lambda x: x + table(3))
+    for _ in range(6):
+        fast(np.ones(3))
+    assert fast.replays == 0
+
+
+def test_error_settings_of_numpy() -> None:
+    def step(x: Any) -> Any:
+        with np.errstate(divide="ignore"):
+            return 1 / x
+
+    fast = bp.compile(step)
+    for _ in range(8):
+        assert np.isinf(fast(np.zeros(2))).all()
+
+
+def test_file_that_is_read_again(tmp_path: Any) -> None:
+    path = tmp_path / "x.npy"
+    fast = bp.compile(lambda x: x + np.load(path))
+    for i in range(10):
+        np.save(path, np.full(2, float(i // 5)))
+        assert fast(np.zeros(2))[0] == i // 5
+
+
+def test_compiled_step_as_an_attribute_of_what_it_uses() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.w = np.ones(2)
+            self.go = bp.compile(self.step)
+
+        def step(self, x: Any) -> Any:
+            self.w -= 0.1 * x
+            return self.w.sum()
+
+    owner, other = Owner(), Owner()
+    for i in range(12):
+        x = np.full(2, float(i))
+        assert owner.go(x).tobytes() == other.step(x).tobytes()
+    assert owner.go.replays >= 6, owner.go.reason
+
+
+def test_recording_keeps_no_arrays_of_a_call() -> None:
+    import gc
+    import weakref
+
+    seen: list[Any] = []
+    fast = bp.compile(lambda x: (x * 2).sum())
+    for _ in range(6):
+        x = np.ones(1000)
+        seen.append(weakref.ref(x))
+        fast(x)
+    del x
+    gc.collect()
+    assert sum(r() is not None for r in seen) <= 1  # the state of the binding
+
+
+def test_copy_of_a_compiled_step_starts_anew() -> None:
+    import copy
+    import pickle
+
+    fast = bp.compile(np.tanh)
+    assert copy.deepcopy(fast).step is np.tanh
+    assert pickle.loads(pickle.dumps(fast)).step is np.tanh

@@ -99,6 +99,8 @@ class Recorder:
         """By number; they keep their arrays alive, so that identities stay unique."""
         self.roots: list[int] = []
         """The memory that each handle looks at, told by the number of the first handle that did."""
+        self.reads: dict[int, set[int]] = {}
+        """What memory a function that a call gave may look at, by its number."""
         self._numbers: dict[int, int] = {}  # by the identity of the plain array
         self._memories: dict[int, int] = {}  # by the identity of the owner of memory
 
@@ -156,6 +158,12 @@ class Recorder:
             self.fail("its arrays are used in another thread")
             return result if out is None else out
         single = isinstance(result, (np.ndarray, np.generic))
+        written: tuple[int, ...] = ()
+        for v in [result] if single else result if isinstance(result, (tuple, list)) else ():
+            if id(v) in self._numbers:  # it is one of the operands: it may have been written to
+                written = (*written, self.roots[self._numbers[id(v)]])
+            elif not self.owns(v) and _looks_at(v, args):
+                self.fail(f"{_name(function)} gives a view of a constant")
         if out is None and not single and not _is_tuple_of_arrays(result):
             if result is not NotImplemented:
                 self.fail(f"{_name(function)} gives no array but {type(result).__name__}")
@@ -169,7 +177,8 @@ class Recorder:
             return out
         outs = [self.handle(v) for v in ([result] if single else result)]
         shapes = [(x.value.shape, x.value.dtype) for x in outs]
-        self.lines.append(Line(function, *noted, tuple([x.number for x in outs]), shapes))
+        numbers = tuple([x.number for x in outs])
+        self.lines.append(Line(function, *noted, numbers, shapes, written))
         if single:
             return outs[0]
         cls: Any = type(result)
@@ -199,6 +208,38 @@ class Recorder:
         if self.open and self.failure is None:
             self.lines.append(Line(bool, (Ref(x.number),), {}, expected=expected))
 
+    def whole(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Note a call as one line, whatever it does inside and whatever it gives: arrays, and functions of arrays."""
+        result = function(*plain_of(args))
+        if not self.open or self.failure is not None:
+            return result
+        noted = tuple([self.noted(x) for x in args])
+        reads = {self.roots[x.number] for x in args if isinstance(x, Handle)}
+        return self._given(result, function, noted, reads)
+
+    def _given(self, value: Any, function: Any, noted: tuple[Any, ...], reads: set[int]) -> Any:
+        """A handle of what a call gave; the parts of a tuple by lines of their own."""
+        if value is None:
+            return None
+        if isinstance(value, (np.ndarray, np.generic)):
+            made = self.handle(value)
+            looks: Any = (value.shape, value.dtype)
+        else:
+            if isinstance(value, (int, float, complex, str)):
+                self.fail(f"{_name(function)} gives a number")
+            made = Thing(value, self, len(self.handles))
+            self.handles.append(made)
+            self.roots.append(made.number)
+            self.reads[made.number] = reads
+            looks = type(value)
+        self.lines.append(Line(function, noted, {}, (made.number,), [looks]))
+        if not isinstance(value, (tuple, list)):
+            return made
+        whole = Ref(made.number)
+        parts = [self._given(v, operator.getitem, (whole, i), reads) for i, v in enumerate(value)]
+        cls: Any = type(value)
+        return cls(*parts) if hasattr(cls, "_fields") else cls(parts)
+
 
 def owner_of(x: Any) -> Any:
     """What holds the memory that an array looks at."""
@@ -206,6 +247,18 @@ def owner_of(x: Any) -> Any:
     while base is not None:
         x, base = base, getattr(base, "base", None)
     return x
+
+
+def _looks_at(x: Any, args: Any) -> bool:
+    """True if an array is one of the plain arguments, or a view of one."""
+    owner = owner_of(x)
+    for v in args:
+        if type(v) in (list, tuple):
+            if _looks_at(x, v):
+                return True
+        elif type(v) is np.ndarray and owner_of(v) is owner:
+            return True
+    return False
 
 
 def plain_of(x: Any) -> Any:
@@ -242,8 +295,9 @@ _VARYING = frozenset(
         *("argwhere", "flatnonzero", "extract", "compress", "trim_zeros", "bincount", "setdiff1d"),
         *("union1d", "intersect1d", "setxor1d", "histogram", "place", "delete", "insert", "repeat"),
         *("from_dlpack", "frompyfunc", "vectorize", "apply_along_axis", "piecewise", "save"),
-        *("copyto", "put", "putmask", "put_along_axis", "fill_diagonal", "array_equal", "allclose"),
+        *("put", "putmask", "put_along_axis", "fill_diagonal", "array_equal", "allclose"),
         *("shares_memory", "may_share_memory", "array2string", "array_repr", "array_str", "load"),
+        *("lstsq", "roots", "polyfit", "apply_over_axes", "einsum_path", "resize", "copyto"),
         *("histogram_bin_edges", "histogram2d", "histogramdd", "select", "linspace", "arange"),
     )
 )
@@ -353,6 +407,23 @@ def called(recorder: Recorder, function: Any, name: str, args: Any, options: Any
     return recorder.call(function, args, options)
 
 
+class Thing(Handle):
+    """What a call gave that is no array: the pull of a kernel, a tuple."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        recorder = self.recorder
+        if not recorder.open:
+            return self.value(*plain_of(args))
+        return recorder.whole(_call, (self, *args))
+
+
+def _call(f: Any, *args: Any) -> Any:
+    """What a line calls to call what an earlier line gave."""
+    return f(*args)
+
+
 class Number(Handle):
     """A Python number that may change from call to call: a learning rate."""
 
@@ -377,6 +448,9 @@ class RecordedScalar(Handle):
     strides = property(lambda x: x.value.strides)
     flags = property(lambda x: x.value.flags)
     device = property(lambda x: x.value.device)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self._escapes("a key"))
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return namespace
@@ -423,7 +497,7 @@ class RecordedScalar(Handle):
 
     def in_one_call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Note the call of a function of `backend` as one line, whatever it does inside."""
-        return self._recorder_of(args).call(function, args, {})
+        return self._recorder_of(args).whole(function, args)
 
 
 class Recorded(RecordedScalar):
@@ -555,6 +629,19 @@ class RecordingNamespace:
 
     def __dir__(self) -> list[str]:
         return dir(self._base)
+
+    def plain_of(self, args: Any) -> Any:
+        """The arguments with arrays in place of handles."""
+        return plain_of(args)
+
+    def in_one_call(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of plain arrays that is noted as one line."""
+
+        def call(*args: Any) -> Any:
+            recorder = _recorder_among(args)
+            return run(*plain_of(args)) if recorder is None else recorder.whole(run, args)
+
+        return call
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in self._dunders:

@@ -25,11 +25,13 @@ class _Guard:
         self.changing = changing
         self.scope: dict[str, Any] = {}
         self._names: dict[int, str] = {}
+        self.keep: list[Any] = []
         self.conditions: list[str] = []
         self.given: dict[int, str] = {}
         self.inputs = [f"arrays[{i}]" for i in range(len(state.arrays))]
 
     def name(self, value: Any, letter: str) -> str:
+        self.keep.append(value)  # so that its identity stays its own
         found = self._names.get(id(value))
         if found is None:
             found = self._names[id(value)] = f"{letter}{len(self._names)}"
@@ -42,7 +44,7 @@ class _Guard:
         for place in state.places:
             where = self.where(place)
             if where is not None:
-                self._value(where, place.value, loose=id(place.owner) in self.given)
+                self._value(where, place.value)
         for container, size in state.sizes:
             self.conditions.append(f"len({self.name(container, 'o')}) == {size}")
         self._arrays()
@@ -71,17 +73,18 @@ class _Guard:
             return f"{owner}[{place.key!r}]"
         return f"{owner}.{place.key}"
 
-    def _value(self, where: str, value: Any, *, loose: bool) -> None:
-        if loose and type(value) in SIMPLE and value is not None and type(value) is not bool:
-            if value != value:  # NaN: the slow way decides
-                self.conditions.append("False")
-            kind = self.name(type(value), "t")
-            same = f"{where} == {self.name(value, 'k')}"
-            self.conditions.append(f"type({where}) is {kind} and {same}")
-            if type(value) in (float, complex) and value == 0:  # 0.0 and -0.0 are equal
-                self.conditions.append(f"repr({where}) == {value!r}.__repr__()")
-        else:
-            self.conditions.append(f"{where} is {self.name(value, 'k')}")
+    def _value(self, where: str, value: Any) -> None:
+        """A value is the same object as before, or a number or text that is equal to it."""
+        same = f"{where} is {self.name(value, 'k')}"
+        cls = type(value)
+        if cls in (set, frozenset):
+            self.conditions.append(f"{where} == {self.name(frozenset(value), 'k')}")
+        if cls in SIMPLE and value is not None and cls is not bool:
+            equal = f"{where} == {self.name(value, 'k')}"
+            if cls in (float, complex) and (value != value or value == 0):  # NaN, and -0.0 == 0.0
+                equal = f"repr({where}) == {repr(value)!r}"
+            same = f"({same} or type({where}) is {self.name(cls, 't')} and {equal})"
+        self.conditions.append(same)
 
     def _arguments(self) -> None:
         """The containers among the arguments: their classes and names."""

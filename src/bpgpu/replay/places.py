@@ -22,6 +22,14 @@ from bpgpu.tree import is_array
 MOST = 20_000
 """So many places are looked at; a step that reaches more is not replayed."""
 
+DYNAMIC = frozenset(
+    (
+        *("__dict__", "vars", "getattr", "setattr", "hasattr", "__getattr__", "attrgetter", "dir"),
+        *("__getattribute__", "__setattr__", "globals"),
+    )
+)
+"""Code with one of these names may reach any attribute."""
+
 SIMPLE = (type(None), bool, int, float, complex, str, bytes)
 FIXED = (
     *(range, slice, type(Ellipsis), type(NotImplemented), type, types.ModuleType),
@@ -31,15 +39,20 @@ FIXED = (
 )
 """Classes whose objects stay what they are."""
 
-TRUSTED = frozenset(
+ARRAYS = frozenset(("bpgpu", "numpy", "array_api_compat", "array_api_extra"))
+"""Packages that compute with arrays and with what they are given."""
+TRUSTED = ARRAYS | frozenset(
     (
-        *("bpgpu", "numpy", "array_api_compat", "array_api_extra", "builtins", "math", "operator"),
+        *("builtins", "math", "operator"),
         *("_operator", "functools", "contextlib", "collections", "typing", "dataclasses", "abc"),
         *("enum", "types", "copy", "copyreg", "weakref", "inspect", "importlib", "__future__"),
         *("_frozen_importlib", "_collections_abc", "itertools", "numbers", "_abc", "re"),
     )
 )
 """Packages whose functions keep nothing from call to call but what is written here as state."""
+
+
+_OPAQUE = ("_lru_cache_wrapper", "cython_function_or_method", "fused_cython_function")
 
 
 class Refused(Exception):  # noqa: N818 - a reason, and not a fault
@@ -93,6 +106,8 @@ class State:
         """The containers among the arguments, made anew for each call."""
         self._seen: dict[int, int] = {}
         self._keep: list[Any] = []
+        self.pinned: list[Any] = []
+        """What the key tells by its identity, to be kept alive."""
         self._numbers: dict[int, int] = {}
 
     def note(self, path: str, *entry: Any) -> None:
@@ -124,6 +139,10 @@ class State:
         if type(value) is Traced:
             raise Refused(f"{place.path} is a traced array: a compiled step is no part of a trace")
         library = library_of(value)
+        if library == "numpy" and type(value).__module__.partition(".")[0] != "numpy":
+            library = type(value).__module__
+        if type(value).__name__ in ("MaskedArray", "matrix", "recarray", "chararray"):
+            library = type(value).__name__
         if library != "numpy":
             raise Refused(f"{place.path} is an array of {library}; steps of NumPy are replayed")
         number = self._numbers.setdefault(id(value), len(self.arrays))
@@ -193,25 +212,34 @@ class State:
         if isinstance(value, (staticmethod, classmethod)):
             return self._function(path, value.__func__)
         if cls in FIXED or cls in (property, object):
-            return self.note(path, cls, id(value))
+            return self._by_identity(path, value)
+        if hasattr(cls, "_bpgpu_compiled"):
+            self.note(path, cls)
+            return self.visit(Place(f"{path}.step", value, "attribute", "step", value.step))
+        if cls.__name__ in _OPAQUE:
+            raise Refused(f"{path} is a {cls.__name__}, which is not followed")
         package = cls.__module__.partition(".")[0]
         ours = ("ufunc", "_ArrayFunctionDispatcher")
         if package == "numpy" and (hasattr(cls, "num") or cls.__name__ in ours):
-            return self.note(path, cls, id(value))  # a dtype or a function
+            return self._by_identity(path, value)  # a dtype or a function
         if package == "_thread" and cls.__name__ in ("lock", "RLock"):
             return self.note(path, cls)
         hidden = _is_foreign(cls.__module__) and package not in TRUSTED
         hidden = hidden or not (hasattr(value, "__dict__") or _slots(cls))
         if hidden or hasattr(cls, "__next__"):
             if not named:  # nobody asks for it
-                return self.note(path, cls, id(value))
+                return self._by_identity(path, value)
             if hasattr(cls, "__next__"):
                 raise Refused(f"{path} is an iterator, which gives something new at each call")
             raise Refused(f"{path} is a {cls.__module__}.{cls.__qualname__}, whose state is hidden")
-        self.note(path, cls, id(cls))
+        self.note(path, cls)
         self._class(f"{path}.__class__", cls)
         self._fields(path, value)
         return None
+
+    def _by_identity(self, path: str, value: Any) -> None:
+        self.pinned.append(value)
+        self.note(path, type(value), id(value))
 
     def _fields(self, path: str, value: Any) -> None:
         """The attributes of an object: all of one of ours, of others those that the code names."""
@@ -219,7 +247,7 @@ class State:
         fields = getattr(value, "__dict__", None)
         if fields is not None:
             keys = [k for k in fields if ours or k in self.names]
-            if ours or "__dict__" in self.names or "vars" in self.names:
+            if ours or not DYNAMIC.isdisjoint(self.names):
                 keys = list(fields)
             self.sizes.append((fields, len(fields)))
             self.note(path, "fields", tuple(keys))
@@ -265,7 +293,7 @@ class State:
         if self._again(path, f):
             return None
         self.note(path, "function", id(f.__code__))
-        self._keep.append(f.__code__)
+        self.pinned.append(f.__code__)
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             try:
                 found = cell.cell_contents
@@ -306,7 +334,7 @@ class State:
                 continue
             if self._again(path, c):
                 continue
-            self.note(path, "class", id(c))
+            self.note(path, "class", c)
             self.sizes.append((vars(c), len(vars(c))))
             for name, found in list(vars(c).items()):
                 found = getattr(found, "__func__", found)

@@ -135,6 +135,7 @@ def needed(recording: Recording) -> list[Line]:
         if type(x) in (Ref, Output):
             live.add(x.number)
             kept.add(roots[x.number])
+            kept.update(recorder.reads.get(x.number, ()))
         elif type(x) in (list, tuple):
             for v in x:
                 use(v)

@@ -33,7 +33,9 @@ class Entry:
     """What is known of one key."""
 
     def __init__(self, state: State) -> None:
-        self.state = state  # keeps alive what the key tells by identity
+        self.pinned = state.pinned  # keeps alive what the key tells by identity
+        self.effects: tuple[tuple[int, int], ...] = ()
+        self.template: Any = None
         self.recording: Recording | None = None
         self.program: Callable[..., Any] | None = None
         self.source = ""
@@ -46,14 +48,11 @@ class Binding:
     """A program with the objects that it runs on."""
 
     def __init__(self, entry: Entry, state: State) -> None:
-        assert entry.recording is not None
         assert entry.program is not None
         self.entry, self.state = entry, state
         self.arrays = list(state.arrays)
-        self.effects = [
-            (state.slots[slot][0], state.slots[slot][1]) for slot, _ in entry.recording.effects
-        ]
-        self.template = entry.recording.result
+        self.effects = [(state.slots[slot][0], state.slots[slot][1]) for slot, _ in entry.effects]
+        self.template = entry.template
         self.program = entry.program
         changing = {number for _, number in self.effects}
         self.text, self.guard = guard_of(state, changing)
@@ -72,6 +71,8 @@ class Compiled:
     *Attributes* `replays`: how many calls were replays. `calls`: all calls. `reason`: why the last call was none, or
     `None`. `source`: the program that was replayed last, as Python. `step`: the function itself.
     """
+
+    _bpgpu_compiled = True
 
     def __init__(self, step: Callable[..., Any]) -> None:
         if not callable(step):
@@ -92,6 +93,7 @@ class Compiled:
         self._more: list[Callable[..., Any]] = []
         self._stale = 0
         self._refused = False
+        self._rebound = 0
         self._pause = 0
         self._patience = 1
         self._told: set[str] = set()
@@ -106,6 +108,9 @@ class Compiled:
         """Print the program, or why there is none."""
         why = self.reason or "it has not been called often enough"
         sys.stdout.write((self.source or f"not replayed: {why}").rstrip() + "\n")
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.step,)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -137,6 +142,7 @@ class Compiled:
                     )
                 self.replays += 1
                 self.reason = None
+                self._rebound = 0
                 return result
         if self._pause:  # looking takes longer than an eager step
             self._pause -= 1
@@ -170,6 +176,9 @@ class Compiled:
             self._stale += 1
         entry.calls += 1
         if entry.program is not None:
+            self._rebound += 1
+            if self._rebound > BINDINGS:
+                return self._eager(args, options, "it is given other objects at each call")
             self._bind(entry, state)
             return self._call_bound(args, options)
         if entry.reason is not None:
@@ -191,7 +200,6 @@ class Compiled:
 
     def _bind(self, entry: Entry, state: State) -> None:
         self._stale = 0
-        self._bindings = [b for b in self._bindings if b.entry is not entry or b.state is not state]
         self._bindings.insert(0, Binding(entry, state))
         del self._bindings[BINDINGS:]
 
@@ -214,6 +222,8 @@ class Compiled:
         if reason is None:
             try:
                 entry.source, entry.program = written(made.recording)
+                entry.effects, entry.template = made.recording.effects, made.recording.result
+                entry.recording = None  # it holds every array of the call
             except ValueError as error:
                 reason = entry.reason = str(error)
         if reason is not None:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from bpgpu.backend.recording import Recorder
 from bpgpu.replay.places import TRUSTED, _is_foreign
 
-Whose = Literal["trusted", "user", "foreign"]
+Whose = Literal["trusted", "neutral", "user", "foreign"]
+"""Neutral is what helps others to call: functools, contextlib."""
 
 _PURE_BUILTINS = frozenset(
     (
@@ -52,9 +53,15 @@ _PURE_TYPES = frozenset(
     )
 )
 """Classes whose methods give the same again for the same values."""
-_RANDOM = frozenset(("default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom"))
+_UNSEEN = frozenset(
+    (
+        *("default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom"),
+        *("errstate", "seterr", "seterrcall", "memmap", "catch_warnings", "environ"),
+    )
+)
+"""Names of what works out of sight: sources of random numbers, and settings of the thread."""
 _MAKERS = frozenset(("__new__", "__init__", "__init_subclass__", "__setattr__", "__getattribute__"))
-_ALWAYS_NOTED = frozenset(("warn", "warn_explicit"))
+_ALWAYS_NOTED = frozenset(("warn", "warn_explicit", "open", "fromfile"))
 
 
 class Watch:
@@ -84,12 +91,14 @@ class Watch:
             self._entered(frame)
         elif event == "c_call":
             if getattr(arg, "__name__", "") in _ALWAYS_NOTED:
-                self.recorder.fail("it warns")
+                self.recorder.fail("it warns, or reads a file")
             elif whose(frame) == "user":
                 self._built_in(arg)
 
     def _entered(self, frame: types.FrameType) -> None:
         belongs = whose(frame)
+        if belongs == "neutral":
+            return
         if belongs == "trusted":
             if (
                 frame.f_code.co_name in ("next_key", "_set")
@@ -101,14 +110,15 @@ class Watch:
             return
         code = frame.f_code
         if belongs == "user":
-            if not _RANDOM.isdisjoint(code.co_names):
-                self.recorder.fail(f"{code.co_name} makes a generator of random numbers")
+            if not _UNSEEN.isdisjoint(code.co_names):
+                names = ", ".join(sorted(_UNSEEN & set(code.co_names)))
+                self.recorder.fail(f"{code.co_name} uses {names}")
             if code not in self.known and code not in self._unknown:
                 self._unknown.add(code)
                 self._discover(code)
             return
         caller = frame.f_back
-        while caller is not None and whose(caller) == "foreign":
+        while caller is not None and whose(caller) in ("foreign", "neutral"):
             caller = caller.f_back
         if caller is not None and whose(caller) == "user":
             name = f"{frame.f_globals.get('__name__', '?')}.{code.co_name}"
