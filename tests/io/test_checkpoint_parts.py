@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +285,19 @@ def test_an_older_checkpoint_is_loaded_after_the_file_was_replaced(path: Path) -
         bp.save(path, x=np.full(1000, float(i)))
         found.append(bp.load(path)["x"])
     assert [x[0] for x in found] == [0, 1, 2]
+
+
+def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+    blocks = re.findall(
+        r"(<!-- skip -->\n)?```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL
+    )
+    names: dict[str, Any] = {"__name__": "page"}
+    monkeypatch.chdir(tmp_path)
+    for skipped, block in blocks:
+        if not skipped:
+            exec(compile(block, str(page), "exec"), names)
+    assert names["first_epoch"] == 7
 
 
 # ---- all or nothing

@@ -137,7 +137,13 @@ def like(target: Any, value: NumpyArray) -> Any:
         if made.dtype.kind in "iu" and value.dtype != made.dtype and not np.all(made == value):
             raise DtypeError(f"holds numbers that do not fit into {wanted}")
         value = made
-    array = xp.asarray(value, device=backend_of(xp).device_of(target))
+    backend = backend_of(xp)
+    device = backend.device_of(target)
+    array = xp.asarray(value, device=device)
+    if (
+        backend.device_of(array) != device
+    ):  # CuPy makes arrays on the device of now, whatever it is told
+        array = backend.to_device(array, device)
     return array if array.dtype == target.dtype else xp.astype(array, target.dtype)
 
 

@@ -24,6 +24,9 @@ _SAFE = 2**53
 """Integers below this are exact in every reader of JSON."""
 
 
+_NUMBERS = (float, int)
+
+
 class State(NamedTuple):
     """The state of an object: what it saves everywhere, and what only goes on training needs, by path."""
 
@@ -78,6 +81,8 @@ class Encoder:
             return _scalar(x)
         if isinstance(x, Mapping):
             return self._encode_dict(x, path)
+        if type(x) is list and all(type(v) in _NUMBERS for v in x):
+            return [_scalar(v) for v in x]  # a long history, quickly
         how = trees.container(x)
         if how is None:
             raise ArgumentError(
@@ -165,6 +170,8 @@ class Decoder:
         if node is None or isinstance(node, (bool, int, float, str)):
             return node
         if isinstance(node, list):
+            if all(type(v) in _NUMBERS for v in node):
+                return node
             return [self(v, depth + 1) for v in node]
         if not (isinstance(node, dict) and len(node) == 1):
             raise CheckpointError("its structure has an entry of an unknown kind")
