@@ -2,8 +2,8 @@
 
 Each fills an array and returns it: in place where the library can, else the returned array is the
 result. The numbers are drawn on the host, from the thread's stream of keys (`bp.seed`) or from
-`key=`, and copied, so that the same seed gives the same weights on every device. Argument
-`generator` of torch is called `key` here.
+`key=`, and copied, so that the same seed gives the same weights on every device. In the
+place of torch's `generator` stands a key too.
 
 *Fan-in* and *fan-out* of a weight of shape `(out, in, *kernel)` are `in` and `out`, each times the
 size of the kernel."""
@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 from bpgpu import random
+from bpgpu import tree as trees
 from bpgpu.autodiff.array import raw
 from bpgpu.backend import backend_of
 from bpgpu.backend.libraries import namespace_of
@@ -48,18 +49,25 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2.0 / (1 + slope**2))
     if nonlinearity not in _GAINS:
         names = ", ".join([*_GAINS, "leaky_relu"])
-        raise ValueError(f"calculate_gain: expected one of {names}, got {nonlinearity!r}")
+        raise ArgumentError(f"calculate_gain: expected one of {names}, got {nonlinearity!r}")
     return _GAINS[nonlinearity]
 
 
-def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, *, key: Any = None) -> Any:
+def uniform_(
+    tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None, *, key: Any = None
+) -> Any:
     """Fill with numbers uniform in `[a, b)`."""
-    return _fill(tensor, _uniform(_shape(tensor), a, b, _key(key), tensor.dtype))
+    return _fill(tensor, _uniform(_shape(tensor), a, b, _key(generator, key), tensor.dtype))
 
 
-def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, *, key: Any = None) -> Any:
-    """Fill with normal numbers of this mean and standard deviation."""
-    return _fill(tensor, _normal(_shape(tensor), _key(key), tensor.dtype) * std + mean)
+def normal_(
+    tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None, *, key: Any = None
+) -> Any:
+    """Fill with normal numbers of this mean and standard deviation.
+
+    *Raises* `ArgumentError` for a negative standard deviation."""
+    _check_std("normal_", std)
+    return _fill(tensor, _normal(_shape(tensor), _key(generator, key), tensor.dtype) * std + mean)
 
 
 def trunc_normal_(
@@ -68,6 +76,7 @@ def trunc_normal_(
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
+    generator: Any = None,
     *,
     key: Any = None,
 ) -> Any:
@@ -75,13 +84,14 @@ def trunc_normal_(
 
     *Raises* `ValueError` if the interval lies more than four standard deviations from the mean,
     where nearly all numbers would be drawn in vain."""
+    _check_std("trunc_normal_", std)
     if not a < b:
-        raise ValueError(f"trunc_normal_: expected a < b, got a={a}, b={b}")
+        raise ArgumentError(f"trunc_normal_: expected a < b, got a={a}, b={b}")
     if std > 0 and (a > mean + 4 * std or b < mean - 4 * std):
-        raise ValueError(
+        raise ArgumentError(
             f"trunc_normal_: the interval [{a}, {b}] lies more than 4 std from the mean {mean}"
         )
-    key = _key(key)
+    key = _key(generator, key)
     values = _normal(_shape(tensor), key, tensor.dtype) * std + mean
     xp = namespace_of(values)
     outside = (values < a) | (values > b)
@@ -144,23 +154,29 @@ def dirac_(tensor: Any, groups: int = 1) -> Any:
     return _fill(tensor, values)
 
 
-def xavier_uniform_(tensor: Any, gain: float = 1.0, *, key: Any = None) -> Any:
+def xavier_uniform_(
+    tensor: Any, gain: float = 1.0, generator: Any = None, *, key: Any = None
+) -> Any:
     """Fill uniformly in `(-k, k)`, `k = gain sqrt(6 / (fan_in + fan_out))`.
 
     *References* X. Glorot and Y. Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks"."""
     fan_in, fan_out = fans(tensor, "xavier_uniform_")
     k = gain * math.sqrt(6.0 / (fan_in + fan_out))
-    return uniform_(tensor, -k, k, key=key)
+    return uniform_(tensor, -k, k, key=_key(generator, key))
 
 
-def xavier_normal_(tensor: Any, gain: float = 1.0, *, key: Any = None) -> Any:
+def xavier_normal_(
+    tensor: Any, gain: float = 1.0, generator: Any = None, *, key: Any = None
+) -> Any:
     """Fill with normal numbers of standard deviation `gain sqrt(2 / (fan_in + fan_out))`.
 
     *References* X. Glorot and Y. Bengio (2010).
     """
     fan_in, fan_out = fans(tensor, "xavier_normal_")
-    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), key=key)
+    return normal_(
+        tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), key=_key(generator, key)
+    )
 
 
 def kaiming_uniform_(
@@ -168,6 +184,7 @@ def kaiming_uniform_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
+    generator: Any = None,
     *,
     key: Any = None,
 ) -> Any:
@@ -177,7 +194,7 @@ def kaiming_uniform_(
     *References* K. He et al. (2015), "Delving deep into rectifiers".
     """
     k = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_")
-    return uniform_(tensor, -k, k, key=key)
+    return uniform_(tensor, -k, k, key=_key(generator, key))
 
 
 def kaiming_normal_(
@@ -185,6 +202,7 @@ def kaiming_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
+    generator: Any = None,
     *,
     key: Any = None,
 ) -> Any:
@@ -193,11 +211,14 @@ def kaiming_normal_(
     *References* K. He et al. (2015).
     """
     return normal_(
-        tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_"), key=key
+        tensor,
+        0.0,
+        _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_"),
+        key=_key(generator, key),
     )
 
 
-def orthogonal_(tensor: Any, gain: float = 1, *, key: Any = None) -> Any:
+def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None, *, key: Any = None) -> Any:
     """Fill with a (semi-)orthogonal matrix times `gain`; axes after the first count as one.
 
     *References* A. Saxe et al. (2014), "Exact solutions to the nonlinear dynamics of learning in
@@ -208,7 +229,7 @@ def orthogonal_(tensor: Any, gain: float = 1, *, key: Any = None) -> Any:
     rows, columns = shape[0], math.prod(shape[1:])
     if rows * columns == 0:
         return tensor
-    flat = _normal((max(rows, columns), min(rows, columns)), _key(key), "float64")
+    flat = _normal((max(rows, columns), min(rows, columns)), _key(generator, key), "float64")
     xp = namespace_of(flat)
     q, r = xp.linalg.qr(flat)
     q = q * xp.sign(
@@ -218,7 +239,9 @@ def orthogonal_(tensor: Any, gain: float = 1, *, key: Any = None) -> Any:
     return _fill(tensor, xp.reshape(q, shape) * gain)
 
 
-def sparse_(tensor: Any, sparsity: float, std: float = 0.01, *, key: Any = None) -> Any:
+def sparse_(
+    tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None, *, key: Any = None
+) -> Any:
     """Fill a matrix with normal numbers, then set the fraction `sparsity` of each column to zero.
 
     *References* J. Martens (2010), "Deep learning via Hessian-free optimization".
@@ -226,9 +249,9 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, *, key: Any = None)
     if len(_shape(tensor)) != 2:
         raise ShapeError(f"sparse_: expected a matrix, got shape {_shape(tensor)}")
     if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparse_: sparsity must be in [0, 1], got {sparsity}")
+        raise ArgumentError(f"sparse_: sparsity must be in [0, 1], got {sparsity}")
     rows, columns = tensor.shape
-    key = _key(key)
+    key = _key(generator, key)
     values = _normal((rows, columns), key, tensor.dtype) * std
     for column in range(columns):
         key = random.advance(key)
@@ -255,9 +278,14 @@ def new(shape: tuple[int, ...], device: Any = None, dtype: Any = None) -> Any:
 
 def _kaiming_std(tensor: Any, a: float, mode: str, nonlinearity: str, name: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"{name}: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+        raise ArgumentError(f"{name}: mode must be 'fan_in' or 'fan_out', got {mode!r}")
     fan = fans(tensor, name)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0
+
+
+def _check_std(name: str, std: float) -> None:
+    if not std >= 0:
+        raise ArgumentError(f"{name}: expected std of at least 0, got {std}")
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -269,8 +297,17 @@ def _shape(tensor: Any) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _key(key: Any) -> Any:
-    return random.next_key() if key is None else key
+def _key(generator: Any, key: Any) -> Any:
+    """The key to draw with, given under either name, or the next of this thread."""
+    if generator is not None and key is not None:
+        raise ArgumentError("initialisers take one key, got generator= and key=")
+    if generator is not None and not trees.is_array(generator):
+        raise ArgumentError(
+            f"initialisers draw with a key, got generator={type(generator).__name__}; make one with "
+            "bpgpu.random.key(seed)"
+        )
+    given = key if generator is None else generator
+    return random.next_key() if given is None else given
 
 
 def _name(dtype: Any) -> str:

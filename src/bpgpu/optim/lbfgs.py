@@ -220,14 +220,14 @@ class LBFGS(Optimizer):
         first = self.param_groups[0]["param_names"][0]
         return {**state, "state": {first: self.memory.saved()}}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         memory = Memory()
-        given: Any = state
+        given: Any = state_dict
         if isinstance(given, dict) and given.get("state"):
-            (saved,) = state["state"].values()
+            (saved,) = state_dict["state"].values()
             memory = Memory.loaded(saved, self._gathered(self._adopted()))
-            state = {**state, "state": {}}
-        super().load_state_dict(state)
+            state_dict = {**state_dict, "state": {}}
+        super().load_state_dict(state_dict)
         self.memory = memory
 
     # ---- what has no meaning here

@@ -235,14 +235,14 @@ class Optimizer(Groups):
         """Everything but the parameters, copied: `{"state": {path: {name: array}}, "param_groups": [options]}`."""
         return checkpoint.saved(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a saved state, or nothing of it: it is copied into the library, dtype and device that are there.
 
         States of torch's optimizers, with their numbered parameters, are understood too.
 
         *Raises* `ValueError`, `ShapeError` or `TypeError` if it does not fit, naming what is missing or unexpected.
         """
-        checkpoint.load(self, state)
+        checkpoint.load(self, state_dict)
 
     # ---- habits
 

@@ -89,19 +89,19 @@ class LRScheduler:
         """Everything but the optimizer, copied. Functions are left out; of objects to call, the attributes are kept."""
         return {k: saved(v) for k, v in vars(self).items() if k not in self.unsaved}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a saved state, or nothing of it. Load the optimizer's too: it holds the rates themselves.
 
         *Raises* `ValueError` if something is missing, as it is in the state of another schedule.
         """
-        missing = [k for k in self.state_dict() if k not in state and k != "_initial"]
+        missing = [k for k in self.state_dict() if k not in state_dict and k != "_initial"]
         if missing:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the state lacks {missing}; it belongs to another schedule"
             )
         for k in self.state_dict():
-            if k in state:
-                setattr(self, k, loaded(getattr(self, k), state[k]))
+            if k in state_dict:
+                setattr(self, k, loaded(getattr(self, k), state_dict[k]))
 
 
 class PerGroup(LRScheduler):
