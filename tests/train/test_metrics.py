@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bpgpu as bp
-from bpgpu.errors import ArgumentError, DtypeError, ShapeError
+from bpgpu.errors import ArgumentError, DtypeError, LibraryError, ShapeError
 from bpgpu.train import metrics as m
 
 sk = pytest.importorskip("sklearn.metrics")
@@ -244,6 +244,34 @@ def test_binary_scores_in_a_column_and_other_dtypes() -> None:
     np.testing.assert_allclose(value(m.Accuracy(), BINARY > 0, YES), expected)
     in_a_column = value(m.Accuracy(), SCORES, CLASSES[:, None])
     assert in_a_column == value(m.Accuracy(), SCORES, CLASSES)
+
+
+def test_targets_that_are_probabilities_of_classes() -> None:
+    for t in (np.eye(C)[CLASSES], 0.9 * np.eye(C)[CLASSES] + 0.1 / C):
+        found = value(m.Accuracy(multilabel=False), SCORES, t)
+        assert found == value(m.Accuracy(), SCORES, CLASSES)
+        assert value(m.TopK(2), SCORES, t) == value(m.TopK(2), SCORES, CLASSES)
+
+
+def test_classes_may_be_true_and_false() -> None:
+    two = np.stack([-BINARY, BINARY], axis=1)
+    for metric in (m.Accuracy(), m.F1(), m.ConfusionMatrix()):
+        np.testing.assert_array_equal(value(metric, two, YES.astype(bool)), value(metric, two, YES))
+
+
+def test_arrays_of_two_libraries_complex_numbers_and_lists_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(
+        LibraryError, match="the prediction is an array of torch, the target one of numpy"
+    ):
+        value(m.Accuracy(), torch.asarray(SCORES), CLASSES)
+    with pytest.raises(LibraryError, match="expected an array of NumPy"):
+        m.Accuracy().init([[1.0, 2.0]], [1])
+    with pytest.raises(DtypeError, match="mae: expected real numbers, got dtypes complex128"):
+        value(m.MAE(), REAL + 1j, REAL)
+    metric = m.Accuracy()
+    with pytest.raises(ShapeError, match="accuracy: expected weight as an array, got list"):
+        metric.update(metric.init(SCORES, CLASSES), SCORES, CLASSES, [1.0] * N)
 
 
 def test_the_threshold_is_zero_for_logits_and_a_half_for_probabilities() -> None:

@@ -32,8 +32,9 @@ def checked_columns(data: Any) -> tuple[Any, int]:
     arrays = list(trees.items(data))
     if not arrays:
         raise DataError(
-            f"data: expected arrays, got a {type(data).__name__} without any; pass (x, y), a dict of arrays, or an "
-            "object with __len__ and __getitem__"
+            f"data: expected arrays, got a {type(data).__name__} without any; make arrays of lists, with "
+            "bpgpu.device('cpu').asarray(x), and pass (x, y), a dict of arrays, or an object with __len__ and "
+            "__getitem__"
         )
     for path, x in arrays:
         _check(path, x)
@@ -59,7 +60,7 @@ def _check(path: str, x: Array) -> None:
     try:
         rows.ready(x)
     except BpgpuError as error:
-        raise DataError(f"data: {name}: {error}") from None
+        raise DataError(f"data: {name + ': ' if path else ''}{error}") from None
     except ValueError as error:
         raise DataError(f"data: {name} {error}") from None
 

@@ -47,6 +47,8 @@ class Accuracy(Share):
       guessed from the values, and matters where there is a threshold only.
     - `threshold`: another threshold.
     - `exact`: see above.
+    - `multilabel`: with `False`, a target `(N, C)` holds a probability for each class, 1 for one of them perhaps, and
+      the class of the largest counts.
     - `ignore_index`: entries with this class index are left out, as `cross_entropy` does.
 
     *Notes* A class index out of range raises where looking costs nothing, and makes the value NaN elsewhere.
@@ -67,22 +69,22 @@ class Accuracy(Share):
         from_logits: bool = True,
         threshold: float | None = None,
         exact: bool = True,
+        multilabel: bool = True,
         ignore_index: int = -100,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.threshold = threshold_of(from_logits, threshold)
-        self.exact, self.ignore_index = exact, ignore_index
+        self.exact, self.multilabel, self.ignore_index = exact, multilabel, ignore_index
 
     def update(
         self, state: State, prediction: Array, target: Array, weight: Array | None = None
     ) -> State:
         xp = namespace_of(state["right"])
-        found = layout(self.name, prediction, target)
-        classes = found.classes
+        found = layout(self.name, prediction, target, self.multilabel)
         if found.kind == "multilabel" and self.exact and weight is not None:
             weight = _one_each(self.name, weight, found.target)
-        d = decide(self.name, found, weight, self.threshold, classes, self.ignore_index)
+        d = decide(self.name, found, weight, self.threshold, found.classes, self.ignore_index)
         right, w = d.decided == d.actual, d.weight
         if found.kind == "multilabel" and self.exact:
             right, w = xp.all(right, axis=1), w[:, 0]
@@ -106,7 +108,8 @@ class TopK(Share):
     Among equal scores the class with the larger index comes first, as in scikit-learn's `top_k_accuracy_score`. A score
     of NaN is never right.
 
-    *Shape* Prediction `(N, C)` or `(N, C, ...)`, target `(N,)` or `(N, ...)` with class indices.
+    *Shape* Prediction `(N, C)` or `(N, C, ...)`, target `(N,)` or `(N, ...)` with class indices, or `(N, C)` with a
+    probability for each class.
 
     *Parameters* `k`: at least 1. With `k >= C` every example is right. `ignore_index`: entries with this index are left
     out.
@@ -127,7 +130,7 @@ class TopK(Share):
     def update(
         self, state: State, prediction: Array, target: Array, weight: Array | None = None
     ) -> State:
-        found = layout(self.name, prediction, target)
+        found = layout(self.name, prediction, target, multilabel=False)
         if found.kind != "classes":
             raise ShapeError(
                 f"{self.name}: expected scores (N, C) with class indices (N,), got {tuple(prediction.shape)} and "

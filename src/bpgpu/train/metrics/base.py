@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from bpgpu.autodiff.array import raw
 from bpgpu.backend import backend_of
-from bpgpu.backend.libraries import namespace_of
-from bpgpu.errors import ShapeError
+from bpgpu.backend.libraries import library_of, namespace_of
+from bpgpu.errors import LibraryError, ShapeError
 
 Array = Any
 State = dict[str, Any]
@@ -62,9 +62,18 @@ class Metric:
 
 
 def plain(prediction: Array, target: Array) -> tuple[Any, Array, Array]:
-    """The namespace, and both arrays without a trace."""
+    """The namespace, and both arrays without a trace.
+
+    *Raises* `LibraryError` unless both are arrays of one library.
+    """
     prediction, target = raw(prediction), raw(target)
-    return namespace_of(prediction), prediction, target
+    xp = namespace_of(prediction)
+    if type(target) is not type(prediction) and namespace_of(target) is not xp:
+        raise LibraryError(
+            f"metrics: the prediction is an array of {library_of(prediction)}, the target one of "
+            f"{library_of(target)}; move one of them, with bpgpu.to_device"
+        )
+    return xp, prediction, target
 
 
 def wide(xp: Any, like: Array) -> Any:
@@ -105,6 +114,8 @@ def weights(xp: Any, weight: Array | None, target: Array, metric: str) -> Array:
     like = xp.ones(shape, dtype=wide(xp, target), device=backend_of(xp).device_of(target))
     if weight is None:
         return like
+    if not hasattr(weight, "shape"):
+        raise ShapeError(f"{metric}: expected weight as an array, got {type(weight).__name__}")
     weight = widened(xp, raw(weight))
     given = tuple(weight.shape)
     if given == shape:

@@ -48,8 +48,11 @@ class Decisions(NamedTuple):
     """1 for entries that count, whatever they weigh; 0 for those that are left out."""
 
 
-def layout(metric: str, prediction: Array, target: Array) -> Layout:
+def layout(metric: str, prediction: Array, target: Array, multilabel: bool = True) -> Layout:
     """Tell from the shapes what the arrays mean.
+
+    *Parameters* `multilabel`: of two arrays `(N, L)`, whether the target holds labels, or else a probability for each
+    class, of which the largest counts.
 
     *Raises* `ShapeError` if they do not go together.
     """
@@ -67,6 +70,8 @@ def layout(metric: str, prediction: Array, target: Array) -> Layout:
         if kind(p.dtype) == "other" and "bool" not in str(p.dtype):
             return Layout("decided", p, t, None)
         if len(p.shape) == 2 and p.shape[1] > 1:
+            if not multilabel:
+                return Layout("classes", p, xp.argmax(t, axis=1), int(p.shape[1]))
             return Layout("multilabel", p, t, int(p.shape[1]))
         return Layout("binary", p, t, 2)
     if len(p.shape) == len(t.shape) + 1 and _without(p.shape) == tuple(t.shape):
@@ -100,6 +105,8 @@ def decide(
         yes = p if "bool" in str(p.dtype) else p > threshold
         actual = t if "bool" in str(t.dtype) else widened(xp, t) > 0.5
         return Decisions(integers(xp, yes), integers(xp, actual), w, counts)
+    if "bool" in str(t.dtype):
+        t = integers(xp, t)
     if kind(t.dtype) != "other":
         raise DtypeError(
             f"{metric}: expected class indices as integers in the target, got dtype {t.dtype}; cast them, "

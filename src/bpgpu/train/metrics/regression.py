@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from bpgpu.autodiff.dtypes import kind
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.errors import ShapeError
+from bpgpu.errors import DtypeError, ShapeError
 from bpgpu.train.metrics.base import (
     Array,
     Metric,
@@ -33,6 +34,8 @@ def outputs(
         raise ShapeError(
             f"{metric}: expected prediction and target of one shape, got {tuple(p.shape)} and {tuple(t.shape)}"
         )
+    if "complex" in (kind(p.dtype), kind(t.dtype)):
+        raise DtypeError(f"{metric}: expected real numbers, got dtypes {p.dtype} and {t.dtype}")
     rows, width = int(p.shape[0]), math.prod(p.shape[1:])
     w = weights(xp, weight, t, metric)
     return xp, *(xp.reshape(widened(xp, x), (rows, width)) for x in (p, t, w))
