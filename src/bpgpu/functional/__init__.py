@@ -62,6 +62,7 @@ from bpgpu.functional.margins import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from bpgpu.functional.multi_head_attention import multi_head_attention_forward
 from bpgpu.functional.normalization import (
     batch_norm,
     batch_norm_with_statistics,
@@ -190,6 +191,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",

@@ -27,6 +27,7 @@ from bpgpu.nn.adaptive import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
+from bpgpu.nn.attention import MultiheadAttention
 from bpgpu.nn.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -124,6 +125,13 @@ from bpgpu.nn.rectifier import (
 )
 from bpgpu.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from bpgpu.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from bpgpu.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from bpgpu.nn.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from bpgpu.nn.vision import (
     ChannelShuffle,
@@ -227,6 +235,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -262,6 +271,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
