@@ -341,7 +341,8 @@ class Handle:
         if method == "at" or len(outs) > 1:
             target = args[0] if method == "at" else None
             if method == "at" and type(target) is Recorded:
-                return recorder.call(function, args, options, out=target) and None
+                recorder.call(function, args, options, out=target)
+                return None
             recorder.fail(f"{ufunc.__name__}.{method} is used in a way that is not recorded")
         elif outs and outs[0] is not None:
             options = {**options, "out": outs[0]}

@@ -309,6 +309,10 @@ class State:
         if _is_foreign(str(f.__globals__.get("__name__", ""))):
             return None  # whether it runs is seen while it runs
         for code in codes_in(f.__code__):
+            if {"type", "ndarray"} <= {*code.co_names}:
+                raise Refused(
+                    f"{code.co_name} asks for the type of arrays; isinstance can be answered"
+                )
             self.codes.add(code)
             self.names.update(code.co_names, code.co_freevars)
             self.names.update(c for c in code.co_consts if type(c) is str)

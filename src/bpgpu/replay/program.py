@@ -113,7 +113,9 @@ def _same(x: Any, y: Any) -> bool:
         return bool(x == y)
     if hasattr(x, "tobytes") and not isinstance(x, type):
         return _equal(x, y)
-    return x is y or (hasattr(cls, "num") and bool(x == y))
+    if isinstance(x, (list, tuple)):
+        return len(x) == len(y) and all(map(_same, x, y))
+    return x is y or (x == y) is True
 
 
 def _equal(x: Any, y: Any) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.namespace import Namespace, _namespaces
-from bpgpu.backend import recording
+from bpgpu.backend import backend_of, recording
 from bpgpu.backend.recording import Handle, Recorder, plain_of
 from bpgpu.replay.places import SIMPLE, Place, Refused, State, state_of
 from bpgpu.replay.program import Fresh, Output, Recording
+from bpgpu.replay.trial import Snapshot
 from bpgpu.replay.watch import Watch
 
+backend_of(recording.plain)  # the services of NumPy, before a recording asks for its own
 for _cls in (recording.Recorded, recording.RecordedScalar):
     _namespaces[_cls] = Namespace(recording.namespace)
 
@@ -33,12 +35,22 @@ def record(
     recorder, made = Recorder(), Recorded()
     for x in state.arrays:
         recorder.handle(x)
-    swap = _Swap(state, recorder)
+    swap, before = _Swap(state, recorder), Snapshot(state)
     effects: list[tuple[int, int]] = []
     try:
         args, options = swap.enter()
         with recorder, Watch(recorder, state.codes) as watch:
             result = f(*args, **options)
+    except (TypeError, AttributeError, BufferError):
+        swap.leave()
+        _seen_effects(f, state, names, more, recorder)
+        if recorder.failure is not None and not recorder.failure.startswith("it turns"):
+            raise
+        # perhaps the fault of a handle, which is no NumPy array to compiled code: the step itself shall say
+        before.restore()
+        made.result = f(*state.args, **state.options)
+        made.reason = "it gives arrays to code that takes nothing but NumPy's own"
+        return made
     finally:
         swap.leave()
         effects = _seen_effects(f, state, names, more, recorder)

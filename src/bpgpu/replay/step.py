@@ -16,6 +16,7 @@ from bpgpu.replay.guard import guard_of
 from bpgpu.replay.places import Refused, State, state_of
 from bpgpu.replay.program import Deviation, Recording, assembled, difference, written
 from bpgpu.replay.record import record
+from bpgpu.replay.trial import Trial
 
 TRIES = 3
 """So many recordings of one key may differ from the one before, then it is not recorded again."""
@@ -38,6 +39,7 @@ class Entry:
         self.template: Any = None
         self.recording: Recording | None = None
         self.program: Callable[..., Any] | None = None
+        self.tested = False
         self.source = ""
         self.reason: str | None = None
         self.tries = 0
@@ -174,15 +176,19 @@ class Compiled:
                 return self._eager(args, options, reason)
             entry = self._entries[key] = Entry(state)
             self._stale += 1
+            if len(self._entries) > 4 * KEYS:
+                del self._entries[next(iter(self._entries))]
         entry.calls += 1
+        if entry.reason is not None:
+            return self._eager(args, options, entry.reason)
+        if entry.program is not None and not entry.tested:
+            return self._tested(entry, state, args, options)
         if entry.program is not None:
             self._rebound += 1
             if self._rebound > BINDINGS:
                 return self._eager(args, options, "it is given other objects at each call")
             self._bind(entry, state)
             return self._call_bound(args, options)
-        if entry.reason is not None:
-            return self._eager(args, options, entry.reason)
         return self._recorded(entry, state)
 
     def _call_bound(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -198,16 +204,39 @@ class Compiled:
         self.reason = None
         return result
 
+    def _tested(
+        self, entry: Entry, state: State, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """The first run of a program: undone, and compared with a run of the step itself, which counts."""
+        binding = Binding(entry, state)
+        inputs = self._asked(binding, args, options)
+        if inputs is None:
+            entry.reason = "its arguments cannot be told apart"
+            return self._eager(args, options, entry.reason)
+        trial = Trial(binding, inputs)
+        result = self.step(*args, **options)
+        entry.reason = trial.difference(result)
+        entry.tested = not trial.deviated
+        self.reason = entry.reason or "it is being tested"
+        if entry.reason is not None:
+            self._tell(entry.reason)
+        return result
+
     def _bind(self, entry: Entry, state: State) -> None:
         self._stale = 0
         self._bindings.insert(0, Binding(entry, state))
         del self._bindings[BINDINGS:]
 
     def _recorded(self, entry: Entry, state: State) -> Any:
-        made = record(self.step, state, self._names, self._more)
+        before, entry.recording = entry.recording, None
+        try:
+            made = record(self.step, state, self._names, self._more)
+        except Refused as refused:  # nothing has run yet
+            entry.reason = str(refused)
+            return self._eager(state.args, state.options, entry.reason)
         if made.found:
             self._more += [f for f in made.found if f not in self._more]
-        before, entry.recording = entry.recording, made.recording
+        entry.recording = made.recording
         self.reason = made.reason or "it is being recorded"
         if made.recording is None:
             entry.tries += 1
