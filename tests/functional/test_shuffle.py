@@ -75,3 +75,11 @@ def test_what_does_not_divide_is_told(
 def test_what_is_no_array_is_told() -> None:
     with pytest.raises(DtypeError, match="pixel_shuffle: expected an array as input, got list"):
         ours.pixel_shuffle([[[1.0]]], 1)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 6), (2, 0, 4, 6), (2, 3, 0, 6)])
+def test_inputs_without_elements_have_the_shape_of_all_others(xp: Any, shape: Any) -> None:
+    n, c, h, w = shape
+    y = ours.pixel_unshuffle(given(xp, np.zeros(shape)), 2)
+    assert tuple(y.shape) == (n, 4 * c, h // 2, w // 2)
+    assert tuple(ours.pixel_shuffle(y, 2).shape) == shape

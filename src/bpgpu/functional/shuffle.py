@@ -49,6 +49,9 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
 
     *Raises* `ShapeError` for fewer than three axes, or a height or width that `r` does not divide.
 
+    *Notes* An input without elements, such as an empty batch, gets the shape above too; torch 2.13
+    returns it as it is.
+
     >>> import numpy as np
     >>> pixel_unshuffle(np.asarray([[[0.0, 1.0], [2.0, 3.0]]]), 2).ravel()
     array([0., 1., 2., 3.])
