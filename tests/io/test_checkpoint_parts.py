@@ -221,6 +221,15 @@ def test_the_default_keys_of_the_thread_are_saved_as_numbers(path: Path) -> None
     assert np.array_equal(bp.random.next_key(), expected)
 
 
+def test_an_optimizer_with_a_state_of_its_own_is_asked_for_it(path: Path) -> None:
+    class Mine(bp.optim.SGD):
+        def state_dict(self) -> dict[str, Any]:
+            return super().state_dict() | {"mine": 3}
+
+    bp.save(path, optimizer=Mine(network(np), lr=0.1))
+    assert bp.load(path)["optimizer"]["mine"] == 3
+
+
 def test_averages_go_on(path: Path) -> None:
     model = network(np)
     swa = bp.optim.SWA(model)

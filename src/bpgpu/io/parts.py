@@ -9,7 +9,7 @@ from bpgpu import tree as trees
 from bpgpu.backend import storage
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import CheckpointError, DtypeError
-from bpgpu.io.saving import is_stateful
+from bpgpu.io.saving import is_stateful, shares_state
 from bpgpu.io.structure import State
 
 
@@ -71,19 +71,20 @@ class Whole(Plan):
         return self.value
 
 
-def plain(value: Any, copies: dict[int, Any] | None = None) -> Any:
-    """A tree as the caller gets it: arrays in memory of their own, states of objects as the dicts that they are."""
+def plain(value: Any, copies: dict[int, Any] | None = None, *, own: bool = True) -> Any:
+    """A tree as the caller gets it: the states of objects as the dicts that they are, and arrays in memory of their own
+    unless they will be copied anyway."""
     copies = {} if copies is None else copies
     if isinstance(value, State):
-        return plain(value.saved, copies)
+        return plain(value.saved, copies, own=own)
     if trees.is_array(value):
-        if id(value) not in copies:
+        if own and id(value) not in copies:
             copies[id(value)] = storage.copy(value)
-        return copies[id(value)]
+        return copies.get(id(value), value)
     if isinstance(value, dict):
-        return {k: plain(v, copies) for k, v in value.items()}
+        return {k: plain(v, copies, own=own) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(v, copies) for v in value)
+        return type(value)(plain(v, copies, own=own) for v in value)
     return value
 
 
@@ -117,7 +118,7 @@ class Stateful(Plan):
             self.part.load_state_dict(before)
 
         try:
-            self.part.load_state_dict(plain(self.state))
+            self.part.load_state_dict(plain(self.state, own=not shares_state(self.part)))
         except BaseException as error:
             restore()
             if not isinstance(error, Exception):

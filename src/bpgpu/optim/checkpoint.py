@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 _INTERNAL = ("params", "param_names")
 
 
-def saved(opt: Optimizer) -> dict[str, Any]:
-    """A copy of state and options."""
+def saved(opt: Optimizer, copies: bool = True) -> dict[str, Any]:
+    """State and options, copied unless they are written to a file at once."""
+    copy = _copy if copies else lambda v: v
     return {
-        "state": {path: {k: _copy(v) for k, v in s.items()} for path, s in opt.state.items()},
+        "state": {path: {k: copy(v) for k, v in s.items()} for path, s in opt.state.items()},
         "param_groups": [
             {
-                **{k: _copy(v) for k, v in h.items() if k not in _INTERNAL},
+                **{k: copy(v) for k, v in h.items() if k not in _INTERNAL},
                 "params": list(h["param_names"]),
             }
             for h in opt.param_groups

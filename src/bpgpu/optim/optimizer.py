@@ -235,6 +235,10 @@ class Optimizer(Groups):
         """Everything but the parameters, copied: `{"state": {path: {name: array}}, "param_groups": [options]}`."""
         return checkpoint.saved(self)
 
+    def _saving(self) -> dict[str, Any]:
+        """For `bpgpu.save`: the same, not copied."""
+        return checkpoint.saved(self, copies=False)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a saved state, or nothing of it: it is copied into the library, dtype and device that are there.
 
