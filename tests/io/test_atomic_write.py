@@ -264,3 +264,35 @@ def python(script: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=check
     )
+
+
+def test_saving_where_files_cannot_be_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = path.with_name(f"{atomic._prefix(path)}00.tmp")
+    left.touch()
+    monkeypatch.setattr(atomic, "fcntl", None)
+    bp.save(path, x=np.ones(1))
+    assert bp.load(path)["x"].tolist() == [1]
+    assert left.exists()  # it may be a file that someone is writing
+
+
+@POSIX
+def test_what_cannot_be_locked_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = path.with_name(f"{atomic._prefix(path)}00.tmp")
+    left.touch()
+    monkeypatch.setattr("fcntl.flock", refuse)
+    bp.save(path, x=np.ones(1))
+    assert bp.load(path)["x"].tolist() == [1]
+    assert left.exists()
+
+
+@POSIX
+@pytest.mark.slow
+def test_a_training_that_is_killed_loses_nothing() -> None:
+    script = Path(__file__).parents[2] / "ci" / "kill_test"
+    done = subprocess.run(
+        [sys.executable, str(script), "--kills", "5"], capture_output=True, text=True, check=False
+    )
+    assert "0 unreadable, 0 lost, 0 resumed runs that differ" in done.stdout, done.stderr
