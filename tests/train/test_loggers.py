@@ -51,6 +51,15 @@ def test_rows_can_be_read_while_training_goes_on(path: Path) -> None:
     assert rows == ["step,loss,note,n,none", "1,0.5,,,", f'2,{1 / 3!r},"a,""b""",{10**20},']
 
 
+def test_what_was_not_measured_in_an_epoch_leaves_a_gap(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    history: dict[str, Any] = {"epoch": [1, 2], "loss": [2.0, 1.0], "score": [None, 3.0]}
+    for logger in (CSVLogger(path), TensorBoard(tmp_path / "curves")):
+        epochs(logger, 0, 2, **history)
+    assert path.read_text().split() == ["epoch,loss,score", "1,2.0,", "2,1.0,3.0"]
+    assert ("score", 1, 3.0) not in scalars(tmp_path / "curves")
+
+
 def test_a_new_run_begins_a_new_file(path: Path) -> None:
     for losses in ([3.0, 2.0], [5.0]):
         epochs(CSVLogger(path), 0, len(losses), loss=losses)

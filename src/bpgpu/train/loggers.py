@@ -51,7 +51,8 @@ class Logger:
         pass
 
     def on_epoch_end(self, run: Any) -> None:
-        self.log(run.epoch, {name: column[-1] for name, column in run.history.items() if column})
+        row = {name: column[-1] for name, column in run.history.items() if column}
+        self.log(run.epoch, {k: v for k, v in row.items() if v is not None and k != "epoch"})
 
     def on_train_end(self, run: Any) -> None:
         self.close()
