@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import array_api_compat.numpy as plain
 import numpy as np
 
-from bpgpu.backend import libraries
+from bpgpu.backend import backend_of, libraries
 
 
 class Line:
@@ -691,6 +691,7 @@ def _recorder_among(args: Any) -> Recorder | None:
     return None
 
 
+backend_of(plain)  # the services of NumPy, before a recording asks for its own under the same name
 namespace = RecordingNamespace(plain)
 for _cls in (Recorded, RecordedScalar):
     libraries._namespaces[_cls] = namespace

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from bpgpu.autodiff.namespace import Namespace, _namespaces
-from bpgpu.backend import backend_of, recording
+from bpgpu.backend import recording
 from bpgpu.backend.recording import Handle, Recorder, plain_of
 from bpgpu.replay.places import SIMPLE, Place, Refused, State, state_of
 from bpgpu.replay.program import Fresh, Output, Recording
 from bpgpu.replay.trial import Snapshot
 from bpgpu.replay.watch import Watch
 
-backend_of(recording.plain)  # the services of NumPy, before a recording asks for its own
 for _cls in (recording.Recorded, recording.RecordedScalar):
     _namespaces[_cls] = Namespace(recording.namespace)
 
