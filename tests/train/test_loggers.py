@@ -15,7 +15,7 @@ from bpgpu.errors import ArgumentError, MissingFileError, MissingPackageError, S
 from bpgpu.train.loggers import CSVLogger, TensorBoard
 
 
-def run(epoch: int, **history: Any) -> Any:
+def run(epoch: int, /, **history: Any) -> Any:
     return SimpleNamespace(epoch=epoch, step=10 * epoch, history=history, loss=np.float32(0.5))
 
 
