@@ -30,6 +30,9 @@ DYNAMIC = frozenset(
 )
 """Code with one of these names may reach any attribute."""
 
+OWN: set[str] = set()
+"""Packages of the steps themselves: the user's, wherever they are installed."""
+
 SIMPLE = (type(None), bool, int, float, complex, str, bytes)
 FIXED = (
     *(range, slice, type(Ellipsis), type(NotImplemented), type, types.ModuleType),
@@ -345,7 +348,7 @@ class State:
                 if isinstance(found, property):
                     found = found.fget
                 if isinstance(found, types.FunctionType):
-                    if name in self.names or name.startswith("__") or name == "forward":
+                    if name in self.names or name in ("__call__", "forward"):
                         self._function(f"{c.__name__}.{name}", found)
                 elif name in self.names and not name.startswith("__"):
                     self.visit(Place(f"{c.__name__}.{name}", c, "attribute", name, found))
@@ -377,11 +380,21 @@ def _refuse_key(path: str, key: Any) -> bool:
 def _is_foreign(module: str) -> bool:
     """True for what is neither the user's own code nor bpgpu: the standard library, and installed packages."""
     package = module.partition(".")[0]
+    if package in OWN:
+        return False
     if package in sys.stdlib_module_names:
         return package != "__main__"
     found = sys.modules.get(module) or sys.modules.get(package)
     where = str(getattr(found, "__file__", "") or "")
     return "site-packages" in where or "dist-packages" in where
+
+
+def belongs_to_user(f: Any) -> None:
+    """Count the package of a step as the user's own, also if it was installed."""
+    package = str(getattr(f, "__module__", None) or "").partition(".")[0]
+    if package and package not in TRUSTED | OWN and package not in sys.stdlib_module_names:
+        OWN.add(package)
+        _is_foreign.cache_clear()
 
 
 def state_of(

@@ -13,7 +13,7 @@ from bpgpu.autodiff.tape import here
 from bpgpu.backend.recording import now
 from bpgpu.errors import ArgumentError
 from bpgpu.replay.guard import guard_of
-from bpgpu.replay.places import Refused, State, state_of
+from bpgpu.replay.places import Refused, State, belongs_to_user, state_of
 from bpgpu.replay.program import Deviation, Recording, assembled, difference, written
 from bpgpu.replay.record import record
 from bpgpu.replay.trial import Trial
@@ -82,6 +82,7 @@ class Compiled:
                 f"compile: expected a function, got {type(step).__name__}; write step = bpgpu.compile(step)"
             )
         functools.update_wrapper(self, step, updated=())
+        belongs_to_user(step)
         self.step = step
         self.reset()
 

@@ -164,7 +164,7 @@ def whose(frame: types.FrameType) -> Whose:
     """To whom the code of a frame belongs."""
     code = frame.f_code
     found = _whose.get(code)
-    if found is None:
+    if found is None or found == "foreign":  # which may have become the user's
         module = str(frame.f_globals.get("__name__", ""))
         if module.startswith("numpy.random"):
             found = "foreign"
