@@ -73,7 +73,9 @@ def _seen_effects(
         return _effects(f, state, names, more)
     except Refused as refused:
         recorder.fail_late(str(refused))
-        return []
+    except Exception as error:  # noqa: BLE001 - the call has been made, and its result counts
+        recorder.fail_late(f"what it has changed cannot be told: {error!r}")
+    return []
 
 
 class _Swap:

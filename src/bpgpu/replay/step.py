@@ -167,10 +167,13 @@ class Compiled:
         self._refused = False
         try:
             state = state_of(self.step, args, options, self._names, self._more)
+            key = tuple(state.key)
+            known = self._entries.get(key)
         except Refused as refused:
             return self._eager(args, options, str(refused))
-        key = tuple(state.key)
-        entry = self._entries.get(key)
+        except Exception as error:  # noqa: BLE001 - objects of any kind were asked for their attributes
+            return self._eager(args, options, f"what it can read cannot be told: {error!r}")
+        entry = known
         if entry is None:
             if self._stale >= KEYS:
                 reason = f"{self._varying(state)} changes from call to call"
@@ -209,7 +212,11 @@ class Compiled:
         self, entry: Entry, state: State, args: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
         """The first run of a program: undone, and compared with a run of the step itself, which counts."""
-        binding = Binding(entry, state)
+        try:
+            binding = Binding(entry, state)
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            entry.reason = f"its guard cannot be written: {error}"
+            return self._eager(args, options, entry.reason)
         inputs = self._asked(binding, args, options)
         if inputs is None:
             entry.reason = "its arguments cannot be told apart"
@@ -254,7 +261,7 @@ class Compiled:
                 entry.source, entry.program = written(made.recording)
                 entry.effects, entry.template = made.recording.effects, made.recording.result
                 entry.recording = None  # it holds every array of the call
-            except ValueError as error:
+            except (ValueError, SyntaxError, RecursionError) as error:
                 reason = entry.reason = str(error)
         if reason is not None:
             entry.tries += 1
