@@ -26,6 +26,7 @@ class Training:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)
+        bp.seed(seed)
         self.model = network(*[rng.choice(LAYERS)() for _ in range(rng.randint(0, 3))])
         self.opt: Any = rng.choice(OPTIMIZERS)(self.model, lr=0.01)
         self.average = bp.optim.EMA(self.model, 0.9)

@@ -714,6 +714,18 @@ def test_functions_that_remember_are_refused() -> None:
     assert fast.replays == 0
 
 
+def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    def factor() -> float:
+        return float(os.environ.get("BPGPU_TEST_FACTOR", "1"))
+
+    fast = bp.compile(lambda x: x * factor())
+    for i in range(12):
+        monkeypatch.setenv("BPGPU_TEST_FACTOR", "1" if i < 8 else "2")
+        assert fast(np.ones(2))[0] == (1.0 if i < 8 else 2.0)
+
+
 def test_error_settings_of_numpy() -> None:
     def step(x: Any) -> Any:
         with np.errstate(divide="ignore"):

@@ -30,6 +30,7 @@ DYNAMIC = frozenset(
 )
 """Code with one of these names may reach any attribute."""
 
+_LOOPS = ("bpgpu.train", "bpgpu.data", "bpgpu.io")
 OWN: set[str] = set()
 """Packages of the steps themselves: the user's, wherever they are installed."""
 
@@ -303,8 +304,7 @@ class State:
             except ValueError:  # a name that has no value yet
                 continue
             self.visit(Place(f"{path}: {name}", cell, "cell", "cell_contents", found))
-        package = str(f.__globals__.get("__name__", "")).partition(".")[0]
-        if package in TRUSTED:
+        if is_trusted(str(f.__globals__.get("__name__", ""))):
             return None
         for name in ("__defaults__", "__kwdefaults__"):
             if getattr(f, name):
@@ -337,7 +337,7 @@ class State:
     def _class(self, path: str, cls: type) -> None:
         """The attributes of a class of the user's that the code names, and its methods."""
         for c in cls.__mro__:
-            if c.__module__.partition(".")[0] in TRUSTED or _is_foreign(c.__module__):
+            if is_trusted(c.__module__) or _is_foreign(c.__module__):
                 continue
             if self._again(path, c):
                 continue
@@ -352,6 +352,11 @@ class State:
                         self._function(f"{c.__name__}.{name}", found)
                 elif name in self.names and not name.startswith("__"):
                     self.visit(Place(f"{c.__name__}.{name}", c, "attribute", name, found))
+
+
+def is_trusted(module: str) -> bool:
+    """True for code that need not be watched. Our own loop of training is watched as a user's is."""
+    return module.partition(".")[0] in TRUSTED and not module.startswith(_LOOPS)
 
 
 def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:

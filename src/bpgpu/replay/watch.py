@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from bpgpu.backend.recording import Recorder
-from bpgpu.replay.places import TRUSTED, _is_foreign
+from bpgpu.replay.places import ARRAYS, TRUSTED, _is_foreign, is_trusted
 
 Whose = Literal["trusted", "neutral", "user", "foreign"]
 """Neutral is what helps others to call: functools, contextlib."""
@@ -22,21 +22,9 @@ Whose = Literal["trusted", "neutral", "user", "foreign"]
 _PURE_BUILTINS = frozenset(
     (
         *("len", "isinstance", "issubclass", "getattr", "hasattr", "setattr", "delattr", "min"),
-        *(
-            "max",
-            "abs",
-            "sum",
-            "any",
-            "all",
-            "sorted",
-            "repr",
-            "divmod",
-            "pow",
-            "round",
-            "callable",
-        ),
+        *("max", "abs", "sum", "any", "all", "sorted", "repr", "divmod", "pow", "round"),
+        *("callable", "locals", "anext", "aiter"),
         *("ord", "chr", "hex", "bin", "iter", "format", "ascii", "__build_class__", "__import__"),
-        *("locals", "anext", "aiter"),
     )
 )
 """Built-in functions that give the same again. `next` is not among them: see `Watch`."""
@@ -55,7 +43,7 @@ _PURE_TYPES = frozenset(
 """Classes whose methods give the same again for the same values."""
 _UNSEEN = frozenset(
     (
-        *("default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom"),
+        *("default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom", "Generator"),
         *("errstate", "seterr", "seterrcall", "memmap", "catch_warnings", "environ"),
     )
 )
@@ -168,12 +156,12 @@ def whose(frame: types.FrameType) -> Whose:
         module = str(frame.f_globals.get("__name__", ""))
         if module.startswith("numpy.random"):
             found = "foreign"
-        elif (
-            module.startswith("namedtuple_")
-            or module.partition(".")[0] in TRUSTED
-            or code.co_filename.startswith("<frozen")
-        ):
+        elif module.startswith("bpgpu.") and not is_trusted(module):
+            found = "user"
+        elif module.partition(".")[0] in ARRAYS or code.co_filename.startswith("<frozen"):
             found = "trusted"
+        elif is_trusted(module) or module.startswith("namedtuple_"):
+            found = "neutral"
         else:
             found = "foreign" if _is_foreign(module) else "user"
         _whose[code] = found
