@@ -783,3 +783,32 @@ def test_copy_of_a_compiled_step_starts_anew() -> None:
     fast = bp.compile(np.tanh)
     assert copy.deepcopy(fast).step is np.tanh
     assert pickle.loads(pickle.dumps(fast)).step is np.tanh
+
+
+def test_compiled_code_that_takes_nothing_but_numpys_own_arrays() -> None:
+    torch = pytest.importorskip("torch")
+
+    def make() -> Case:
+        w = np.ones(2)
+
+        def step(x: Any) -> Any:
+            np.subtract(w, 0.1 * x, out=w)
+            return torch.from_numpy(x).sum().item() + w
+
+        return Case(step, lambda: w)
+
+    assert run_both(make, [(np.full(2, float(i)),) for i in range(8)]).replays == 0
+
+
+def test_no_handle_is_left_behind() -> None:
+    import gc
+
+    case = training(network(bp.nn.BatchNorm1d(5)), bp.optim.Adam)
+    fast = bp.compile(case.step)
+    for batch in batches(10):
+        fast(*batch)
+    gc.collect()
+    left = [x for x in gc.get_objects() if type(x).__name__ in ("Recorded", "RecordedScalar")]
+    mine = [x for x in left if not x.recorder.open and x.recorder.failure is None]
+    assert fast.replays >= 5
+    assert len(mine) <= 2, len(mine)

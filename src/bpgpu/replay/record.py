@@ -40,10 +40,10 @@ def record(
         args, options = swap.enter()
         with recorder, Watch(recorder, state.codes) as watch:
             result = f(*args, **options)
-    except (TypeError, AttributeError, BufferError):
+    except (TypeError, AttributeError, BufferError) as error:
         swap.leave()
         _seen_effects(f, state, names, more, recorder)
-        if recorder.failure is not None and not recorder.failure.startswith("it turns"):
+        if recorder.failure is not None and "Recorded" not in str(error):
             raise
         # perhaps the fault of a handle, which is no NumPy array to compiled code: the step itself shall say
         before.restore()
@@ -59,6 +59,8 @@ def record(
     made.reason = recorder.failure
     if made.reason is None:
         made.recording = Recording(recorder, swap.count, tuple(effects), template)
+    else:
+        recorder.forget()
     return made
 
 

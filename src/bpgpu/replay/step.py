@@ -45,6 +45,12 @@ class Entry:
         self.tries = 0
         self.calls = 0
 
+    def forget(self) -> None:
+        """Let go of a recording, which holds every array of a call."""
+        if self.recording is not None:
+            self.recording.recorder.forget()
+            self.recording = None
+
 
 class Binding:
     """A program with the objects that it runs on."""
@@ -225,6 +231,8 @@ class Compiled:
         result = self.step(*args, **options)
         entry.reason = trial.difference(result)
         entry.tested = not trial.deviated
+        for other in self._entries.values():
+            other.forget()
         self.reason = entry.reason or "it is being tested"
         if entry.reason is not None:
             self._tell(entry.reason)
@@ -256,11 +264,13 @@ class Compiled:
         if before is None:
             return made.result
         reason = difference(before, made.recording)
+        before.recorder.forget()
         if reason is None:
             try:
                 entry.source, entry.program = written(made.recording)
                 entry.effects, entry.template = made.recording.effects, made.recording.result
-                entry.recording = None  # it holds every array of the call
+                entry.recording = made.recording
+                entry.forget()
             except (ValueError, SyntaxError, RecursionError) as error:
                 reason = entry.reason = str(error)
         if reason is not None:

@@ -80,6 +80,11 @@ class Recorder:
         if self.random != random_states():
             self.fail_late("it draws random numbers of the host; draw them from a key")
 
+    def forget(self) -> None:
+        """Let go of all arrays: a handle that somebody still holds, a cache perhaps, keeps no more than its own."""
+        self.lines, self.handles, self.roots, self.reads = [], [], [], {}
+        self._numbers, self._memories = {}, {}
+
     def fail(self, reason: str) -> None:
         """This run cannot be repeated; the first reason counts."""
         if self.open:
