@@ -102,6 +102,21 @@ entry(
     case("causal", on(ATTENTION, is_causal=True), *HEADS),
     case("scores up to 1e3", on(ATTENTION), *LARGE, saturated=True),
 )
+LARGER = (normal(12, 2, 8, scale=20), normal(12, 2, 8, scale=20), normal(12, 2, 8))
+HEADED = "multi_head_attention_forward"
+PROJECTED = (*(normal(12, 2, 8) for _ in range(3)), normal(24, 8, scale=0.4), normal(8, 8))
+
+
+def heads(q: Any, k: Any, v: Any, w: Any, out: Any) -> Any:
+    return on(HEADED)(q, k, v, 8, 2, w, None, None, None, False, 0.0, out, None)
+
+
+entry(
+    HEADED,
+    "softmax with the maximum subtracted",
+    case("12 keys", heads, *PROJECTED),
+    case("scores up to 1e3", heads, *LARGER, *PROJECTED[3:], saturated=True),
+)
 
 
 def recurrent(name: str, gates: int) -> None:

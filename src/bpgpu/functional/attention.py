@@ -111,9 +111,8 @@ def scaled_dot_product_attention(
     if dropout_p > 0:
         lead = _lead(name, query, key)
         mask, staying = chance.mask(name, dropout_key, query, (*lead, rows, columns), dropout_p)
-        kept = (
-            xp.astype(xp.asarray(mask), query.dtype) / staying if staying else xp.zeros_like(mask)
-        )
+        kept = xp.astype(xp.asarray(mask), query.dtype)
+        kept = kept / staying if staying else xp.zeros_like(kept)
     factor = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale
     if query.shape[-2] == 0 or columns == 0:
         return _nothing_to_see(xp, query, key, value)

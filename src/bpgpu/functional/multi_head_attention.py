@@ -7,14 +7,22 @@ from typing import Any
 
 from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.errors import ArgumentError, DtypeError, ShapeError
-from bpgpu.functional.arguments import Array, floating, same_dtype
+from bpgpu.errors import ArgumentError
+from bpgpu.functional.arguments import Array
 from bpgpu.functional.attention import scaled_dot_product_attention
 from bpgpu.functional.dropout import dropout
 from bpgpu.functional.linear import linear
+from bpgpu.functional.multi_head_arguments import (
+    NAME,
+    check_extra_keys,
+    check_inputs,
+    check_masks,
+    check_projections,
+    check_weights,
+    count_keys,
+    head_size,
+)
 from bpgpu.functional.softmax import softmax
-
-NAME = "multi_head_attention_forward"
 
 
 def multi_head_attention_forward(
@@ -73,70 +81,86 @@ def multi_head_attention_forward(
     >>> y.shape, p[0, 0].round(3).tolist()
     ((3, 1, 4), [0.333, 0.333, 0.333])
     """
-    _check(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
-    batched = query.ndim == 3
-    xp = array_namespace(query, key, value, in_proj_weight, q_proj_weight, out_proj_weight)
-    rows, columns = query.shape[0], key.shape[0]
-    n = query.shape[1] if batched else 1
-    _check_masks(key_padding_mask, attn_mask, batched, n, num_heads, rows, columns)
-    if is_causal and attn_mask is None:
-        raise ArgumentError(
-            f"{NAME}: is_causal=True says that attn_mask is causal, and there is none; give one, as "
-            "of Transformer.generate_square_subsequent_mask"
-        )
-    if (bias_k is None) != (bias_v is None):
-        raise ArgumentError(f"{NAME}: expected both of bias_k and bias_v, or neither")
-    if bias_k is not None and (static_k is not None or static_v is not None):
-        raise ArgumentError(f"{NAME}: bias_k and bias_v cannot be added to static_k or static_v")
+    e, heads, size = head_size(NAME, embed_dim_to_check, num_heads)
+    packed = not use_separate_proj_weight
+    check_inputs(query, key, value, e, (e, e) if packed else None)
+    lead = tuple(query.shape[1:-1])  # (N,), or nothing
+    rows, n = query.shape[0], lead[0] if lead else 1
+    weights = {
+        "in_proj_weight": in_proj_weight if packed else None,
+        "q_proj_weight": None if packed else q_proj_weight,
+        "k_proj_weight": None if packed else k_proj_weight,
+        "v_proj_weight": None if packed else v_proj_weight,
+        "in_proj_bias": in_proj_bias,
+        "out_proj_weight": out_proj_weight,
+        "out_proj_bias": out_proj_bias,
+        "bias_k": bias_k,
+        "bias_v": bias_v,
+        "static_k": static_k,
+        "static_v": static_v,
+    }
+    check_weights(query, _sizes(e, n * heads, size, out_proj_weight), weights)
+    check_projections(packed, weights, query=query, key=key, value=value)
+    check_extra_keys(bias_k, bias_v, static_k, static_v)
+    columns = count_keys(key, static_k, static_v)
+    check_masks(key_padding_mask, attn_mask, is_causal, lead, heads, rows, columns)
     if not 0 <= dropout_p <= 1:
         raise ArgumentError(f"{NAME}: expected dropout_p in [0, 1], got {dropout_p}")
-    size = embed_dim_to_check // num_heads
-    _check_static("static_k", static_k, n, num_heads, size)
-    _check_static("static_v", static_v, n, num_heads, size)
 
-    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
-    q, k, v = _projected(xp, query, key, value, in_proj_weight, in_proj_bias, separate)
-    if not batched:
+    xp = array_namespace(query, key, value, *weights.values(), key_padding_mask, attn_mask)
+    q, k, v = _projected(query, key, value, weights)
+    if not lead:
         q, k, v = (xp.expand_dims(x, axis=1) for x in (q, k, v))
     if bias_k is not None and bias_v is not None:
-        k = xp.concat([k, xp.broadcast_to(bias_k, (1, n, k.shape[2]))], axis=0)
-        v = xp.concat([v, xp.broadcast_to(bias_v, (1, n, v.shape[2]))], axis=0)
-    q = _heads(xp, q, num_heads, size)  # (N, H, L, E / H)
-    k = (
-        _heads(xp, k, num_heads, size)
-        if static_k is None
-        else xp.reshape(static_k, (n, num_heads, -1, size))
-    )
-    v = (
-        _heads(xp, v, num_heads, size)
-        if static_v is None
-        else xp.reshape(static_v, (n, num_heads, -1, size))
-    )
+        k = xp.concat([k, xp.broadcast_to(bias_k, (1, n, e))], axis=0)
+        v = xp.concat([v, xp.broadcast_to(bias_v, (1, n, e))], axis=0)
+    q, k, v = (_heads(xp, x, heads, size) for x in (q, k, v))  # (N, H, L, E / H)
+    if static_k is not None:
+        k = xp.reshape(static_k, (n, heads, columns, size))
+    if static_v is not None:
+        v = xp.reshape(static_v, (n, heads, columns, size))
     if add_zero_attn:
-        zeros = xp.zeros((n, num_heads, 1, size), dtype=q.dtype, device=device_of(q))
+        zeros = xp.zeros((n, heads, 1, size), dtype=q.dtype, device=device_of(q))
         k, v = xp.concat([k, zeros], axis=2), xp.concat([v, zeros], axis=2)
 
     hint = is_causal and key_padding_mask is None and not need_weights
     bias = None
     if not hint:
-        bias = _merged(xp, query, key_padding_mask, attn_mask, n, num_heads, k.shape[2])
+        bias = _merged(xp, query, key_padding_mask, attn_mask, n, heads, k.shape[2])
     p = dropout_p if training else 0.0
-    weights = None
+    shares = None
     if need_weights:
         s = (q * (1 / math.sqrt(size))) @ xp.matrix_transpose(k)
-        weights = softmax(s if bias is None else s + bias, -1)
-        weights = dropout(weights, p, key=dropout_key) if p > 0 else weights
-        y = weights @ v
+        shares = dropout(softmax(s if bias is None else s + bias, -1), p, key=dropout_key)
+        y = shares @ v
     else:
         y = scaled_dot_product_attention(q, k, v, bias, p, hint, dropout_key=dropout_key)
-    y = xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (rows, n, num_heads * size))
+    y = xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (rows, n, e))
     y = linear(y, out_proj_weight, out_proj_bias)
-    if weights is not None and average_attn_weights:
-        weights = xp.mean(weights, axis=1)
-    if not batched:
+    if shares is not None and average_attn_weights:
+        shares = xp.mean(shares, axis=1)
+    if not lead:
         y = xp.squeeze(y, axis=1)
-        weights = None if weights is None else xp.squeeze(weights, axis=0)
-    return y, weights
+        shares = None if shares is None else xp.squeeze(shares, axis=0)
+    return y, shares
+
+
+def _sizes(e: int, batch_heads: int, size: int, out_proj_weight: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights, -1 for any number."""
+    out = tuple(getattr(out_proj_weight, "shape", ()))[:1]
+    return {
+        "in_proj_weight": (3 * e, e),
+        "q_proj_weight": (e, e),
+        "k_proj_weight": (e, -1),
+        "v_proj_weight": (e, -1),
+        "in_proj_bias": (3 * e,),
+        "out_proj_weight": (-1, e),
+        "out_proj_bias": out or (-1,),
+        "bias_k": (1, 1, e),
+        "bias_v": (1, 1, e),
+        "static_k": (batch_heads, -1, size),
+        "static_v": (batch_heads, -1, size),
+    }
 
 
 def _heads(xp: Any, x: Array, heads: int, size: int) -> Array:
@@ -144,30 +168,20 @@ def _heads(xp: Any, x: Array, heads: int, size: int) -> Array:
     return xp.permute_dims(xp.reshape(x, (*x.shape[:2], heads, size)), (1, 2, 0, 3))
 
 
-def _check_static(name: str, x: Array | None, n: int, heads: int, size: int) -> None:
-    if x is not None and (x.ndim != 3 or x.shape[0] != n * heads or x.shape[2] != size):
-        raise ShapeError(f"{NAME}: expected {name} ({n * heads}, S, {size}), got {tuple(x.shape)}")
-
-
 def _projected(
-    xp: Any, query: Array, key: Array, value: Array, w: Any, b: Any, separate: Any
+    query: Array, key: Array, value: Array, weights: dict[str, Any]
 ) -> tuple[Array, Array, Array]:
     """The projections, in one product where the inputs are one."""
-    e = query.shape[-1]
-    if separate is None:
-        if w is None:
-            raise ArgumentError(f"{NAME}: expected in_proj_weight, got None")
-        if w.shape != (3 * e, e):
-            raise ShapeError(f"{NAME}: expected in_proj_weight {(3 * e, e)}, got {tuple(w.shape)}")
-        if query is key and key is value:
-            y = linear(query, w, b)
-            return y[..., :e], y[..., e : 2 * e], y[..., 2 * e :]
-        separate = (w[:e, :], w[e : 2 * e, :], w[2 * e :, :])
-    if any(x is None for x in separate):
-        raise ArgumentError(f"{NAME}: expected q_proj_weight, k_proj_weight and v_proj_weight")
-    biases = (None,) * 3 if b is None else (b[:e], b[e : 2 * e], b[2 * e :])
+    e, w, b = query.shape[-1], weights["in_proj_weight"], weights["in_proj_bias"]
+    if w is not None and query is key and key is value:
+        y = linear(query, w, b)
+        return y[..., :e], y[..., e : 2 * e], y[..., 2 * e :]
+    parts = [weights[f"{name}_proj_weight"] for name in "qkv"]
+    if w is not None:
+        parts = [w[:e, :], w[e : 2 * e, :], w[2 * e :, :]]
+    biases = [None] * 3 if b is None else [b[:e], b[e : 2 * e], b[2 * e :]]
     q, k, v = (
-        linear(x, part, c) for x, part, c in zip((query, key, value), separate, biases, strict=True)
+        linear(x, part, c) for x, part, c in zip((query, key, value), parts, biases, strict=True)
     )
     return q, k, v
 
@@ -205,45 +219,3 @@ def _widened(xp: Any, m: Any, columns: int) -> Any:
 
 def _is_bool(mask: Any) -> bool:
     return str(mask.dtype).rpartition(".")[2].startswith("bool")
-
-
-def _check(query: Array, key: Array, value: Array, e: int, heads: int, separate: bool) -> None:
-    floating(NAME, query=query, key=key, value=value)
-    same_dtype(NAME, key=key, value=value, query=query)
-    shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
-    if query.ndim not in (2, 3) or key.ndim != query.ndim or value.ndim != query.ndim:
-        raise ShapeError(
-            f"{NAME}: expected query, key and value (L, N, E), or all (L, E), got {shapes[0]}, "
-            f"{shapes[1]} and {shapes[2]}"
-        )
-    if query.shape[-1] != e:
-        raise ShapeError(f"{NAME}: expected a query of embed_dim {e}, got shape {shapes[0]}")
-    if heads < 1 or e % heads:
-        raise ShapeError(f"{NAME}: embed_dim {e} must be divisible by num_heads, got {heads}")
-    same = shapes[1][:-1] == shapes[2][:-1] if separate else shapes[1] == shapes[2]
-    if not same:
-        raise ShapeError(f"{NAME}: key {shapes[1]} and value {shapes[2]} must agree")
-    if query.ndim == 3 and query.shape[1] != key.shape[1]:
-        raise ShapeError(
-            f"{NAME}: query {shapes[0]} and key {shapes[1]} must agree in the batch, axis 1; with "
-            "the batch first, set batch_first=True of the layer"
-        )
-
-
-def _check_masks(
-    padding: Any, mask: Any, batched: bool, n: int, heads: int, rows: int, columns: int
-) -> None:
-    for name, m in (("key_padding_mask", padding), ("attn_mask", mask)):
-        kind = "" if m is None else str(m.dtype).rpartition(".")[2]
-        if not kind.startswith(("float", "bfloat", "bool")) and m is not None:
-            raise DtypeError(
-                f"{NAME}: expected {name} of truth values or floating numbers, got dtype {m.dtype}"
-            )
-    expected = (n, columns) if batched else (columns,)
-    if padding is not None and tuple(padding.shape) != expected:
-        raise ShapeError(
-            f"{NAME}: expected key_padding_mask {expected}, got {tuple(padding.shape)}"
-        )
-    flat, full = (rows, columns), (n * heads, rows, columns)
-    if mask is not None and tuple(mask.shape) not in (flat, full):
-        raise ShapeError(f"{NAME}: expected attn_mask {flat} or {full}, got {tuple(mask.shape)}")

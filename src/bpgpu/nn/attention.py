@@ -8,6 +8,7 @@ from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array, tupled
+from bpgpu.functional.multi_head_arguments import check_inputs, head_size
 from bpgpu.nn import init
 from bpgpu.nn.chance import Random
 from bpgpu.nn.linear import Linear
@@ -66,17 +67,12 @@ class MultiheadAttention(Random):
     ) -> None:
         super().__init__()
         name = "MultiheadAttention"
-        (e,) = tupled(name, "embed_dim", embed_dim, 1, least=1)
-        (self.num_heads,) = tupled(name, "num_heads", num_heads, 1, least=1)
-        if e % self.num_heads:
-            raise ArgumentError(
-                f"{name}: embed_dim must be divisible by num_heads, got {e} and {num_heads}"
-            )
+        e, self.num_heads, self.head_dim = head_size(name, embed_dim, num_heads)
         if not 0 <= dropout <= 1:
             raise ArgumentError(f"{name}: expected dropout in [0, 1], got {dropout!r}")
-        self.embed_dim, self.head_dim = e, e // self.num_heads
-        self.kdim = e if kdim is None else kdim
-        self.vdim = e if vdim is None else vdim
+        self.embed_dim = e
+        (self.kdim,) = tupled(name, "kdim", e if kdim is None else kdim, 1, least=1)
+        (self.vdim,) = tupled(name, "vdim", e if vdim is None else vdim, 1, least=1)
         self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn
         self._qkv_same_embed_dim = self.kdim == e and self.vdim == e
         sizes: dict[str, tuple[int, ...] | None] = dict.fromkeys(
@@ -122,6 +118,8 @@ class MultiheadAttention(Random):
     ) -> tuple[Array, Array | None]:
         swap = self.batch_first and query.ndim == 3
         if swap:
+            sizes = self.kdim, self.vdim
+            check_inputs(query, key, value, self.embed_dim, sizes, batch=0)
             query, key, value = _swapped(query, key, value)
         y, weights = F.multi_head_attention_forward(
             query,
