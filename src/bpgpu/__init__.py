@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.random import seed
     from bpgpu.replay import compile
+    from bpgpu.train.fit import fit
+    from bpgpu.train.predict import evaluate, predict
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "device",
     "devices",
     "errors",
+    "evaluate",
+    "fit",
     "functional",
     "grad",
     "hessian",
@@ -50,6 +54,7 @@ __all__ = [
     "memory",
     "nn",
     "optim",
+    "predict",
     "random",
     "save",
     "seed",
@@ -69,7 +74,10 @@ _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",
     "compile": "bpgpu.replay",
+    "evaluate": "bpgpu.train",
+    "fit": "bpgpu.train",
     "load": "bpgpu.io",
+    "predict": "bpgpu.train",
     "save": "bpgpu.io",
     "seed": "bpgpu.random",
 }
