@@ -7,6 +7,7 @@ from typing import Any
 from bpgpu import tree as trees
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.device import Device
+from bpgpu.errors import ArgumentError
 from bpgpu.train import metrics as known_metrics
 from bpgpu.train.batches import Batches, batches_of, rows_of
 from bpgpu.train.checks import checked_model, number
@@ -62,6 +63,8 @@ def evaluate(
     """
     checked_model(model, trains=False)
     found = [known_metrics.get(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
+    if loss is None and objective is None and not found:
+        raise ArgumentError("evaluate: nothing is measured; pass loss=, objective= or metrics=")
     batches = _batches(model, data, "data", batch_size, device)
     if objective is None:
         check_batch(batches.first(), "data")
