@@ -416,7 +416,6 @@ def test_arrays_kept_in_a_list_of_the_closure() -> None:
         lambda x: x.astype(object),
         lambda x: max(x),
     ],
-    ids=str,
 )
 def test_numbers_taken_from_arrays(convert: Any) -> None:
     def step(x: Any) -> Any:
