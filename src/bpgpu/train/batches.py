@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from bpgpu import tree as trees
+from bpgpu.backend.libraries import namespace_of
+from bpgpu.backend.look import at_hand
 from bpgpu.data import DataLoader, check_finite
 from bpgpu.data.columns import is_columns
 from bpgpu.device import Device, to_device
+from bpgpu.device import device as find_device
 from bpgpu.errors import ArgumentError, DataError
-from bpgpu.train.place import Elsewhere, check_together
+from bpgpu.train.place import Elsewhere, Place, check_together
 
 
 class Batches:
@@ -21,23 +24,28 @@ class Batches:
     a generator) is taken up after an interruption by passing over as many batches.
     """
 
-    def __init__(self, source: Any, place: Device | Elsewhere, what: str) -> None:
+    def __init__(self, source: Any, place: Place, what: str) -> None:
         self.source, self.place, self.what = source, place, what
         self.is_loader = isinstance(source, DataLoader)
         self.only_once = not self.is_loader and iter(source) is source
         self.position = 0
         self._skip = 0
         self._first: list[Any] = []
+        self._used = False
 
     def __iter__(self) -> Iterator[Any]:
-        if self.is_loader and self._at_home(self.source):
-            return iter(self.source)
-        return self._others()
-
-    def _at_home(self, loader: DataLoader) -> bool:
-        return loader.device == self.place or isinstance(self.place, Elsewhere)
+        at_home = (
+            isinstance(self.place, Elsewhere) or getattr(self.source, "device", 0) == self.place
+        )
+        return iter(self.source) if self.is_loader and at_home else self._others()
 
     def _others(self) -> Iterator[Any]:
+        if self.only_once and self._used:
+            raise DataError(
+                f"{self.what}: a generator lasts for one epoch, and training is to go on; pass epochs=1, a list of "
+                "batches, or an object whose __iter__ begins anew"
+            )
+        self._used = True
         skip, self._skip = self._skip, 0
         self.position = skip
         first, self._first = self._first, []
@@ -45,88 +53,115 @@ class Batches:
         for batch in itertools.islice(batches, skip, None):
             self.position += 1
             yield self._moved(batch)
+        if self.position == 0:
+            raise DataError(f"{self.what}: it has no batches; there is nothing to train on")
         self.position = 0
 
     def _moved(self, batch: Any) -> Any:
         return to_device(batch, self.place) if isinstance(self.place, Device) else batch
 
-    def first(self) -> Any:
-        """The first batch, for checks; nothing is used up."""
+    def first(self, moved: bool = True) -> Any:
+        """A first batch, for checks; nothing is used up. Of a data set it has the examples with the smallest and the
+        largest class, so that labels out of range show."""
+        batch = self._example()
+        return self._moved(batch) if moved else batch
+
+    def _example(self) -> Any:
         if self.is_loader:
             loader = self.source
-            return self._moved(loader._batch(None, 0, min(loader.batch_size, loader.rows)))
+            order = _telling(loader.data) if loader.batch_size > 1 else None
+            return loader._batch(order, 0, min(loader.batch_size, loader.rows))
         if not self.only_once:
             for batch in self.source:
-                return self._moved(batch)
+                return batch
         elif not self._first:
             self._first = list(itertools.islice(self.source, 1))
         if not self._first:
             raise DataError(f"{self.what}: it has no batches; there is nothing to train on")
-        return self._moved(self._first[0])
-
-    def __len__(self) -> int:
-        return len(self.source)
+        return self._first[0]
 
     @property
     def count(self) -> int | None:
         """How many batches an epoch has, if that is known."""
         return len(self.source) if hasattr(self.source, "__len__") else None
 
+    @property
+    def at_end(self) -> bool:
+        """True if the batch that was given last is known to be the last of its epoch."""
+        return self.count == (self.source.position if self.is_loader else self.position)
+
     def state_dict(self) -> dict[str, Any]:
-        if hasattr(self.source, "state_dict"):
+        if self.is_loader:
             return {"source": self.source.state_dict()}
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if "source" in state:
+        if self.is_loader:
             self.source.load_state_dict(state["source"])
         else:
             self._skip = state["position"]
+
+
+def _telling(data: Any) -> Any:
+    """An order that begins with the rows of the smallest and the largest class, if there are classes to look at."""
+    if not isinstance(data, tuple) or len(data) < 2 or not is_columns(data):
+        return None
+    y = data[1]
+    if not trees.is_array(y) or len(y.shape) != 1 or "int" not in str(y.dtype) or not at_hand(y):
+        return None
+    xp = namespace_of(y)
+    ends = [int(xp.argmin(y)), int(xp.argmax(y))]
+    others = [i for i in range(min(int(y.shape[0]), MOST)) if i not in ends]
+    return find_device("cpu").asarray([*dict.fromkeys(ends), *others])
+
+
+MOST = 1 << 16
+"""No more rows than these are put into the batch that is looked at first."""
 
 
 def batches_of(
     data: Any,
     what: str,
     model: Any,
-    place: Device | Elsewhere,
+    place: Place,
     *,
+    wish: Any = "auto",
     batch_size: int,
     shuffle: bool = False,
     seed: int | None = None,
     finite: bool = True,
 ) -> Batches:
     """Batches of `data`, which is checked as far as it can be without using it up."""
-    device = place if isinstance(place, Device) else None
     if isinstance(data, (str, bytes)) or data is None:
         raise ArgumentError(
             f"{what}: expected arrays, as in (x, y), or an iterable of batches, got {data!r:.40}"
         )
-    examples = (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "__iter__")
-    )
-    if isinstance(data, DataLoader):
-        if device is None and is_columns(data.data):
-            check_together(model, data.data, what)
-        if finite and is_columns(data.data):
-            check_finite(data.data, what)
+    is_loader, by_columns = isinstance(data, DataLoader), is_columns(data)
+    columns = data.data if is_loader else data
+    if is_columns(columns):
+        check_together(model, columns, what, wish, place)
+        if finite:
+            check_finite(columns, what)
+    if is_loader:
         return Batches(data, place, what)
-    if examples or is_columns(data):
-        if is_columns(data):
-            if device is None:
-                check_together(model, data, what)
-            if finite:
-                check_finite(data, what)
+    is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if by_columns or (is_sequence and not hasattr(data, "__iter__")):
+        device = place if isinstance(place, Device) else None
         loader = DataLoader(data, batch_size, shuffle, seed=seed, device=device)
         return Batches(loader, place, what)
     if not hasattr(data, "__iter__"):
         raise ArgumentError(
             f"{what}: expected arrays, as in (x, y), or an iterable of batches, got a {type(data).__name__}"
         )
-    if isinstance(data, list) and data and not trees.leaves(data):
+    batches = Batches(data, place, what)
+    first = batches.first(moved=False)
+    if not trees.leaves(first):
         raise DataError(
-            f"{what}: expected batches of arrays, got a list of {type(data[0]).__name__}"
+            f"{what}: expected batches of arrays, got a {type(first).__name__} as the first one; convert lists of "
+            "numbers to arrays"
         )
-    return Batches(data, place, what)
+    check_together(model, first, what, wish, place)
+    return batches
 
 
 def rows_of(batch: Any) -> int:

@@ -12,6 +12,7 @@ from bpgpu.data import DataLoader
 from bpgpu.data.columns import is_columns
 from bpgpu.errors import ArgumentError, DataError, ShapeError
 from bpgpu.train.modes import mode
+from bpgpu.train.step import predicted
 
 
 def checked_model(model: Any, trains: bool = True) -> None:
@@ -52,9 +53,18 @@ class _Rehearsed(Exception):  # noqa: N818 - no error
 
 
 def rehearse(
-    model: Any, objective: Any, batch: Any, metrics: Any, training: bool = True
+    model: Any,
+    objective: Any,
+    batch: Any,
+    metrics: Any,
+    *,
+    what: str = "data",
+    data: Any = None,
+    training: bool = True,
 ) -> tuple[int, ...] | None:
     """Run a batch forward, as a step does, and see that the loss is a number; returns the shape of the prediction.
+
+    On the way the labels of all of `data` are compared with it.
 
     It runs on a twin that is thrown away: weights, buffers, random keys and attributes stay as they are.
     """
@@ -66,10 +76,12 @@ def rehearse(
         if objective.objective is not None:
             value = objective.value(twin, batch)
         else:
-            value, prediction = objective.with_prediction(twin, batch, weight)
+            prediction = predicted(twin, batch[0])
+            if trees.is_array(prediction):
+                shape[0] = tuple(prediction.shape)
+            check_labels(objective.loss, data, shape[0], what)
+            value = objective.of(prediction, batch[1], weight)
         _check_value(value, "loss" if objective.objective is None else "objective")
-        if prediction is not None and trees.is_array(prediction):
-            shape[0] = tuple(prediction.shape)
         for metric in metrics:
             metric.update(metric.init(prediction, batch[1]), prediction, batch[1], weight)
         raise _Rehearsed
@@ -79,6 +91,11 @@ def rehearse(
             value_and_grad(run)(model)
     except _Rehearsed:
         pass
+    except Exception as error:
+        error.add_note(
+            f"fit: a batch of {what} was tried before the first step; nothing was changed"
+        )
+        raise
     return shape[0]
 
 

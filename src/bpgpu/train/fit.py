@@ -17,7 +17,7 @@ from bpgpu.train import metrics as known_metrics
 from bpgpu.train.batches import batches_of
 from bpgpu.train.checkpoint import resolve
 from bpgpu.train.checkpoint import resume as go_on
-from bpgpu.train.checks import check_labels, checked_model, checked_optimizer, number, rehearse
+from bpgpu.train.checks import checked_model, checked_optimizer, number, rehearse
 from bpgpu.train.meters import Meters
 from bpgpu.train.nonfinite import Watch
 from bpgpu.train.place import choose, fields_of, moves, put_back
@@ -152,7 +152,7 @@ def fit(
             model.to(place)
             if hasattr(loss, "named_buffers"):
                 loss.to(place)
-        options: dict[str, Any] = {"batch_size": batch_size, "finite": finite}
+        options: dict[str, Any] = {"wish": device, "batch_size": batch_size, "finite": finite}
         batches = batches_of(
             with_weights, "data", model, place, shuffle=shuffle, seed=seed, **options
         )
@@ -167,8 +167,7 @@ def fit(
         batch = batches.first()
         if objective is None:
             check_batch(batch[:2] if sample_weight is not None else batch, "data")
-        shape = rehearse(model, plain, batch, found)
-        check_labels(loss, data, shape, "data")
+        shape = rehearse(model, plain, batch, found, data=data)
         what = plain
         if weighted:
             weigh = _weigher(batch, class_weight, sample_weight is not None, shape)
@@ -177,8 +176,15 @@ def fit(
         if held_out is not None:
             if objective is None:
                 check_batch(held_out.first(), "validation")
-            check_labels(loss, validation, shape, "validation")
-            rehearse(model, plain, held_out.first(), found, training=False)
+            rehearse(
+                model,
+                plain,
+                held_out.first(),
+                found,
+                what="validation",
+                data=validation,
+                training=False,
+            )
         run = Run(model, optimizer, batches, what, found, rule)
         run.validation = held_out
         run.validation_meters = None if held_out is None else Meters(found, "val_")
@@ -235,7 +241,7 @@ def _one_of(loss: Any, objective: Any, metrics: Any, sample_weight: Any, class_w
 
 
 def _rule(epochs: int | None, stop: Any) -> StopRule:
-    rules = [stop] if isinstance(stop, StopRule) else list(stop or ())
+    rules: list[Any] = [stop] if isinstance(stop, (StopRule, type)) else list(stop or ())
     for rule in rules:
         if not isinstance(rule, StopRule):
             name = f"the class {rule.__name__}" if isinstance(rule, type) else repr(rule)

@@ -73,8 +73,13 @@ def put_back(before: list[tuple[Any, dict[str, Any]]]) -> None:
         module.__dict__.update(fields)
 
 
-def check_together(model: Any, data: Any, what: str) -> None:
-    """Raise unless the arrays of `data` are of the library and on the device of the model."""
+def check_together(model: Any, data: Any, what: str, wish: Any, place: Place) -> None:
+    """Raise unless `data` are where the model is, or may be moved there.
+
+    Asked for a device by name, all is moved. With `"auto"`, arrays of NumPy and CuPy are; with `None`, nothing is.
+    """
+    if wish not in (None, "auto"):
+        return
     home = next(iter(model.parameters().values()), None)
     if home is None:
         return
@@ -82,10 +87,13 @@ def check_together(model: Any, data: Any, what: str) -> None:
     backend = backend_of(xp)
     for path, x in trees.items(data):
         name = {"0": "x", "1": "y"}.get(path, path) or "data"
+        library = library_of(x)
+        if wish == "auto" and isinstance(place, Device) and library in ("numpy", "cupy"):
+            continue
         if namespace_of(x).__name__ != xp.__name__:
             raise LibraryError(
-                f"{what}: {name} is an array of {library_of(x)}, the model is of {library_of(home)}; convert one of "
-                "them, or pass device='cpu' to have both moved"
+                f"{what}: {name} is an array of {library}, the model is of {library_of(home)}; convert one of them, or "
+                "pass device='cpu' or 'cuda' to have both moved"
             )
         here, there = backend.device_of(home), backend.device_of(x)
         if here is not None and there is not None and here != there:

@@ -116,7 +116,8 @@ class Run:
         step = self._lbfgs_step if isinstance(self.optimizer, LBFGS) else self._step
         after_step = self.rule.after_step if _looks_at_steps(self.rule) else None
         on_step_end, on_batch_end = hooks.on_step_end, hooks.on_batch_end
-        for batch in self.batches:
+        batches = iter(self.batches)
+        for batch in batches:
             stepped = step(batch)
             self.batch += 1
             if stepped:
@@ -126,8 +127,12 @@ class Run:
             for hook in on_batch_end:
                 hook(self)
             if self.stopped_by is not None:
-                self._cut_short()
-                return
+                if not self.batches.at_end:
+                    self._cut_short()
+                    return
+                for _ in batches:  # none is left: the source learns that its epoch is over
+                    break
+                break
         if self.accumulator is not None and self.accumulator.count:
             self._update(self.accumulator.take())  # fewer batches than a step should have
             self._after_step(after_step, on_step_end)

@@ -30,10 +30,13 @@ class Objective:
 
     def with_prediction(self, model: Any, batch: Any, weight: Array = None) -> tuple[Array, Any]:
         prediction = predicted(model, batch[0])
-        target = batch[1]
+        return self.of(prediction, batch[1], weight), prediction
+
+    def of(self, prediction: Any, target: Any, weight: Array = None) -> Array:
+        """The loss of a prediction."""
         if self.terms is None or weight is None:
-            return self.loss(prediction, target), prediction
-        return weighted_mean(self.terms(prediction, target), weight), prediction
+            return self.loss(prediction, target)
+        return weighted_mean(self.terms(prediction, target), weight)
 
 
 def predicted(model: Any, x: Any) -> Any:
