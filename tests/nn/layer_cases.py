@@ -301,6 +301,37 @@ VISION = [
     case("ChannelShuffle", 2, on=IMAGE),
 ]
 
+SEQUENCE, MEMORY = normal(3, 2, 4), normal(5, 2, 4)
+FUTURE = np.triu(np.ones((3, 3), dtype=bool), 1)
+PADDED = np.asarray([[False] * 3, [False, False, True]])
+
+TRANSFORMERS = [
+    case("MultiheadAttention", 4, 2, on=(SEQUENCE, MEMORY, MEMORY)),
+    case("MultiheadAttention", 4, 1, 0.0, False, True, True, on=(SEQUENCE, MEMORY, MEMORY)),
+    case("MultiheadAttention", 4, 4, kdim=3, vdim=5, on=(normal(3, 4), normal(5, 3), normal(5, 5))),
+    case(
+        "MultiheadAttention",
+        4,
+        2,
+        batch_first=True,
+        on=(normal(2, 3, 4), normal(2, 3, 4), normal(2, 3, 4)),
+        call={"key_padding_mask": PADDED, "attn_mask": FUTURE, "average_attn_weights": False},
+    ),
+    case("TransformerEncoderLayer", 4, 2, 6, 0.0, on=SEQUENCE, call={"src_mask": FUTURE}),
+    case("TransformerEncoderLayer", 4, 1, 6, 0.0, "gelu", 1e-3, True, True, on=normal(2, 3, 4)),
+    case(
+        "TransformerDecoderLayer",
+        *(4, 2, 6, 0.0),
+        on=(SEQUENCE, MEMORY),
+        call={"tgt_mask": FUTURE, "tgt_is_causal": True, "tgt_key_padding_mask": PADDED},
+    ),
+    case("TransformerDecoderLayer", 4, 2, 6, 0.0, bias=False, on=(normal(3, 4), normal(5, 4))),
+    case("Transformer", 4, 2, 1, 1, 6, 0.0, on=(MEMORY, SEQUENCE), call={"tgt_mask": FUTURE}),
+    case(
+        "Transformer", 4, 2, 2, 1, 6, 0.0, batch_first=True, on=(normal(2, 0, 4), normal(2, 3, 4))
+    ),
+]
+
 CASES: list[Case] = [
     *DENSE,
     *EMBEDDING,
@@ -313,5 +344,6 @@ CASES: list[Case] = [
     *ADAPTIVE,
     *UNPOOLS,
     *VISION,
+    *TRANSFORMERS,
     *LOSSES,
 ]

@@ -61,7 +61,9 @@ def both(xp: Any, c: Case) -> tuple[Any, Any]:
         kwargs = inspect.signature(getattr(nn, c.name)).bind(*args, **kwargs).arguments
         args = ()
     settings = {k: given(torch, a) for k, a in kwargs.items()}
-    theirs = getattr(torch.nn, c.name)(*args, **settings).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the speed of a Transformer
+        theirs = getattr(torch.nn, c.name)(*args, **settings).double()
     ours = getattr(nn, c.name)(*c.args, **c.kwargs).to(dtype="float64")
     ours = to_library(ours, xp)
     state = {k: numpy_of(v) for k, v in theirs.state_dict().items()}

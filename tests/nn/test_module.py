@@ -300,3 +300,14 @@ def test_repr_shows_the_structure():
     assert repr(nn.Sequential(nn.Residual(Dense(3, 3)))) == (
         "Sequential(\n  (0): Residual(\n    (layers): Dense()\n  )\n)"
     )
+
+
+def test_a_residual_takes_data_that_is_not_traced(xp):
+    """Also in libraries whose arrays refuse to be added to what they do not know."""
+    x = xp.ones((2, 3), dtype=xp.float64)
+    gain = nn.Linear(3, 3, bias=False, dtype="float64")
+    gain.weight = xp.ones((3, 3), dtype=xp.float64)
+    grads = bp.grad(lambda m: bp.array_namespace(*m.parameters().values()).sum(m(x)))(
+        nn.Residual(gain)
+    )
+    assert bool(xp.all(grads["layers.weight"] == 2.0))

@@ -124,25 +124,28 @@ def check_masks(
     heads: int,
     rows: int,
     columns: int,
+    *,
+    names: tuple[str, str] = ("key_padding_mask", "attn_mask"),
+    where: str = f"{NAME}: ",
 ) -> None:
-    """`lead` is the batch `(N,)`, or nothing."""
-    for name, m in (("key_padding_mask", padding), ("attn_mask", mask)):
+    """`lead` is the batch `(N,)`, or nothing; `names` are those by which the masks were given."""
+    for name, m in zip(names, (padding, mask), strict=True):
         if m is None:
             continue
-        dtype = dtype_of(NAME, name, m)
+        dtype = dtype_of(where.removesuffix(": ") or name, name, m)
         if not str(dtype).rpartition(".")[2].startswith(("float", "bfloat", "bool")):
             raise DtypeError(
-                f"{NAME}: expected {name} of truth values or floating numbers, got dtype {dtype}"
+                f"{where}expected {name} of truth values or floating numbers, got dtype {dtype}"
             )
     if padding is not None and tuple(padding.shape) != (*lead, columns):
         raise ShapeError(
-            f"{NAME}: expected key_padding_mask {(*lead, columns)}, got {tuple(padding.shape)}"
+            f"{where}expected {names[0]} {(*lead, columns)}, got {tuple(padding.shape)}"
         )
     flat, full = (rows, columns), ((lead[0] if lead else 1) * heads, rows, columns)
     if mask is not None and tuple(mask.shape) not in (flat, full):
-        raise ShapeError(f"{NAME}: expected attn_mask {flat} or {full}, got {tuple(mask.shape)}")
+        raise ShapeError(f"{where}expected {names[1]} {flat} or {full}, got {tuple(mask.shape)}")
     if is_causal and mask is None:
         raise ArgumentError(
-            f"{NAME}: is_causal=True says that attn_mask is causal, and there is none; give one, as "
-            "of Transformer.generate_square_subsequent_mask"
+            f"{where}is_causal=True says that {names[1]} is causal, and there is none; give one, "
+            "as of Transformer.generate_square_subsequent_mask"
         )

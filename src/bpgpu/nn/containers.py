@@ -274,7 +274,7 @@ class Residual(Module):
         self.layers = layers[0] if len(layers) == 1 else Sequential(*layers)
 
     def forward(self, input: Any) -> Any:
-        return input + self.layers(input)
+        return self.layers(input) + input  # input last: not yet traced, if it is data
 
 
 def _checked(module: Any, where: str) -> Module:

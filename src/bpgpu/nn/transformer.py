@@ -1,8 +1,16 @@
 """Transformers: stacks of attention and small networks.
 
-As in torch's training mode, also in evaluation: torch may there take another path, without
-gradients, that puts 0 into the padded rows of an encoder's result. Here they are computed as all
-others, so that both modes agree (`enable_nested_tensor` and `mask_check` change no result).
+Training and evaluation compute the same here (but for dropout), as in torch wherever it records
+gradients. In evaluation under `torch.no_grad()`, torch runs other code for encoders with
+`batch_first=True`, an even number of heads, biases, and relu or gelu. It agrees to rounding, except that
+
+- an encoder of layers with `norm_first=False` puts 0 into padded rows, before `norm`, if
+  `src_key_padding_mask` hides no more than the ends of sequences and there is no `mask`;
+- a query that may look nowhere gets NaN;
+- in masks of numbers, every number but 0 hides;
+- `is_causal=True` without a mask is no error, and hides nothing.
+
+`enable_nested_tensor` and `mask_check` say when the first of these happens; here nothing does.
 """
 
 from __future__ import annotations
@@ -10,12 +18,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.namespace import array_namespace
-from bpgpu.errors import ArgumentError, ShapeError
+from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array, tupled
 from bpgpu.nn import init
 from bpgpu.nn.attention import MultiheadAttention
@@ -24,6 +32,7 @@ from bpgpu.nn.dropout import Dropout
 from bpgpu.nn.linear import Linear
 from bpgpu.nn.module import Module
 from bpgpu.nn.norm import LayerNorm
+from bpgpu.nn.transformer_arguments import check_decoding, check_encoding, check_sequences
 
 Activation = str | Callable[[Any], Any]
 
@@ -78,12 +87,14 @@ class TransformerEncoderLayer(Module):
         src_key_padding_mask: Array | None = None,
         is_causal: bool = False,
     ) -> Array:
+        masks = (src_mask, src_key_padding_mask, is_causal)
+        check_encoding(self, src, masks)
         x = src
         if self.norm_first:
-            x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
-            return x + self._ff_block(self.norm2(x))
-        x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
-        return self.norm2(x + self._ff_block(x))
+            x = self._sa_block(self.norm1(x), *masks) + x  # x last: not yet traced, if it is data
+            return self._ff_block(self.norm2(x)) + x
+        x = self.norm1(self._sa_block(x, *masks) + x)
+        return self.norm2(self._ff_block(x) + x)
 
     def _sa_block(self, x: Array, mask: Any, padding: Any, is_causal: bool) -> Array:
         y, _ = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)
@@ -100,6 +111,9 @@ class TransformerDecoderLayer(Module):
     both without `N`; the result is like tgt.
 
     *Parameters*, *References* as for `TransformerEncoderLayer`.
+
+    *Notes* If `activation` is a layer, copies keep it; torch's copies, so those of its
+    `TransformerDecoder` and `Transformer`, silently take relu instead.
     """
 
     def __init__(
@@ -147,14 +161,15 @@ class TransformerDecoderLayer(Module):
     ) -> Array:
         own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
         other = (memory_mask, memory_key_padding_mask, memory_is_causal)
+        check_decoding(self, tgt, memory, own, other)
         x = tgt
         if self.norm_first:
-            x = x + self._sa_block(self.norm1(x), *own)
-            x = x + self._mha_block(self.norm2(x), memory, *other)
-            return x + self._ff_block(self.norm3(x))
-        x = self.norm1(x + self._sa_block(x, *own))
-        x = self.norm2(x + self._mha_block(x, memory, *other))
-        return self.norm3(x + self._ff_block(x))
+            x = self._sa_block(self.norm1(x), *own) + x
+            x = self._mha_block(self.norm2(x), memory, *other) + x
+            return self._ff_block(self.norm3(x)) + x
+        x = self.norm1(self._sa_block(x, *own) + x)
+        x = self.norm2(self._mha_block(x, memory, *other) + x)
+        return self.norm3(self._ff_block(x) + x)
 
     def _sa_block(self, x: Array, mask: Any, padding: Any, is_causal: bool) -> Array:
         y, _ = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)
@@ -321,28 +336,26 @@ class Transformer(Module):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Array:
-        self._check(src, tgt)
-        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        check_sequences("Transformer", self.d_model, self.batch_first, src=src, tgt=tgt)
+        own = (tgt_mask, tgt_key_padding_mask, bool(tgt_is_causal))
+        other = (memory_mask, memory_key_padding_mask, memory_is_causal)
+        for layer in _own_layers(self.encoder, self.decoder):
+            check_decoding(
+                layer, tgt, src, own, other
+            )  # before the encoder works; memory will be like src
+        memory = self.encoder(
+            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
+        )
         return self.decoder(
             tgt,
             memory,
-            tgt_mask,
-            memory_mask,
-            tgt_key_padding_mask,
-            memory_key_padding_mask,
-            tgt_is_causal,
-            memory_is_causal,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
         )
-
-    def _check(self, src: Array, tgt: Array) -> None:
-        shapes = f"src {tuple(src.shape)} and tgt {tuple(tgt.shape)}"
-        batch = 0 if self.batch_first else 1
-        if src.ndim == 3 and tgt.ndim == 3 and src.shape[batch] != tgt.shape[batch]:
-            raise ShapeError(f"expected the same batch in axis {batch} of both, got {shapes}")
-        if src.ndim != tgt.ndim or src.ndim not in (2, 3):
-            raise ShapeError(f"expected both of 3 axes, or both of 2, got {shapes}")
-        if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
-            raise ShapeError(f"expected d_model {self.d_model} in the last axis, got {shapes}")
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Array:
@@ -354,11 +367,18 @@ class Transformer(Module):
         return xp.where(later, xp.full_like(zeros, -math.inf), zeros)
 
 
-def _activation(name: str, activation: Activation) -> Callable[[Any], Any]:
-    named: dict[Any, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
+def _own_layers(encoder: Module, decoder: Module) -> list[TransformerDecoderLayer]:
+    """The first layer of a decoder of ours behind an encoder of ours, in a list, else none."""
+    if not isinstance(encoder, TransformerEncoder) or not isinstance(decoder, TransformerDecoder):
+        return []
+    return [x for x in list(decoder.layers)[:1] if isinstance(x, TransformerDecoderLayer)]
+
+
+def _activation(name: str, activation: Any) -> Callable[[Any], Any]:
+    named: dict[str, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
     if callable(activation):
-        return activation
-    if activation not in named:
+        return cast(Callable[[Any], Any], activation)
+    if not isinstance(activation, str) or activation not in named:
         raise ArgumentError(
             f"{name}: expected activation 'relu', 'gelu' or a function, got {activation!r}"
         )
