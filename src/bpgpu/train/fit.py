@@ -95,7 +95,8 @@ def fit(
       loss of a batch is `sum(w l) / sum(w)`, the metrics are weighted too; validation is not.
     - `checkpoint`: a path, or a `bpgpu.train.Checkpoint`. `resume`: `True` goes on from that file if it is there, a
       path from that one. Pass the other arguments as they were.
-    - `compile`: `True` replays recorded steps (`bpgpu.compile`); `"auto"` decides, which for now means `False`.
+    - `compile`: `True`: loss and gradients are recorded and replayed (`bpgpu.compile`), bit for bit the same; what
+      cannot be replayed runs as it is. `"auto"`: so for models of NumPy arrays with `loss=`. `False`: not.
     - `check_finite`: `"loss"`: NaN or infinity in the data, and in the loss where looking is free, else at the end of
       an epoch; `"steps"`: in the loss and the gradients of each step, also on a GPU; `False`: nowhere.
 
@@ -192,6 +193,8 @@ def fit(
         run.clip_norm, run.clip_value = clip_grad_norm, clip_grad_value
         run.accumulator = GradientAccumulator(accumulate) if accumulate > 1 else None
         run.ema = EMA(model, ema) if isinstance(ema, (int, float)) else ema
+        if _compiles(compile, place, optimizer, objective):
+            run.compile()
         run.watch = Watch(model, finite, check_finite in ("steps", True))
         shown = progress_of(progress, place, epochs, batches.count)
         run.callbacks = [*shown, *callbacks, *([] if saver is None else [saver])]
@@ -255,6 +258,15 @@ def _rule(epochs: int | None, stop: Any) -> StopRule:
             "epochs: nothing says when to end; pass epochs=20, or a rule, stop=bpgpu.train.EarlyStopping(patience=3)"
         )
     return AnyOf(*rules)
+
+
+def _compiles(wish: Any, place: Any, optimizer: Any, objective: Any) -> bool:
+    if wish not in ("auto", True, False):
+        raise ArgumentError(f"compile: expected 'auto', True or False, got {wish!r}")
+    if wish == "auto":
+        on_cpu = isinstance(place, Device) and place.type == "cpu"
+        return on_cpu and objective is None and not isinstance(optimizer, LBFGS)
+    return bool(wish)
 
 
 def _schedule(schedule: Any, optimizer: Any) -> tuple[Any, bool]:

@@ -15,6 +15,7 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ArgumentError
 from bpgpu.optim import LBFGS, clip_grad_norm, clip_grad_value
 from bpgpu.optim.lr_scheduler import ReduceLROnPlateau
+from bpgpu.replay import compile
 from bpgpu.train.batches import Batches, rows_of
 from bpgpu.train.callbacks import Hooks, call
 from bpgpu.train.interrupt import Interrupts
@@ -68,6 +69,10 @@ class Run:
         self._with_prediction = bool(metrics)
         function = objective.with_prediction if metrics else objective.value
         self._gradient = value_and_grad(function, has_aux=bool(metrics))
+
+    def compile(self) -> None:
+        """Have loss and gradients recorded and replayed; the bits stay the same."""
+        self._gradient = compile(self._gradient)
 
     # ---- what others ask
 
