@@ -147,7 +147,10 @@ def batches_of(
     is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if by_columns or (is_sequence and not hasattr(data, "__iter__")):
         device = place if isinstance(place, Device) else None
-        loader = DataLoader(data, batch_size, shuffle, seed=seed, device=device)
+        try:
+            loader = DataLoader(data, batch_size, shuffle, seed=seed, device=device)
+        except DataError as error:
+            raise DataError(str(error).replace("data:", f"{what}:", 1)) from None
         return Batches(loader, place, what)
     if not hasattr(data, "__iter__"):
         raise ArgumentError(

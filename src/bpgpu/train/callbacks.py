@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bpgpu.errors import ArgumentError
+
 HOOKS = (
     "on_train_begin",
     "on_epoch_begin",
@@ -40,6 +42,22 @@ class Callback:
 
     def on_train_end(self, run: Any) -> None:
         pass
+
+
+def checked(callbacks: Any) -> list[Any]:
+    """The callbacks of a training as a list.
+
+    *Raises* `ArgumentError` for what has none of the hooks.
+    """
+    found = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in found:
+        if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
+            got = callback.__name__ if isinstance(callback, type) else repr(callback)
+            raise ArgumentError(
+                f"callbacks: expected objects with hooks such as on_epoch_end, got {got}"
+                + (f"; write {got}()" if isinstance(callback, type) else "")
+            )
+    return found
 
 
 class Hooks:

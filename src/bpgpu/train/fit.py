@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from bpgpu import random
 from bpgpu import tree as trees
 from bpgpu.backend import rows
 from bpgpu.backend.libraries import namespace_of
@@ -15,6 +16,7 @@ from bpgpu.errors import ArgumentError
 from bpgpu.optim import EMA, LBFGS, GradientAccumulator
 from bpgpu.train import metrics as known_metrics
 from bpgpu.train.batches import batches_of
+from bpgpu.train.callbacks import checked
 from bpgpu.train.checkpoint import resolve
 from bpgpu.train.checkpoint import resume as go_on
 from bpgpu.train.checks import checked_model, checked_optimizer, number, rehearse
@@ -141,13 +143,14 @@ def fit(
             f"check_finite: expected 'loss', 'steps' or False, got {check_finite!r}"
         )
     found = [known_metrics.get(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
+    callbacks = checked(callbacks)
     saver, source = resolve(checkpoint, resume)
 
     place = choose(model, device)
     with_weights = data if sample_weight is None else _with_weights(data, sample_weight)
     weighted = sample_weight is not None or class_weight is not None
     finite = bool(check_finite)
-    before = fields_of(model, loss)
+    before, keys = fields_of(model, loss), random.get_state()
     try:
         if isinstance(place, Device) and moves(model, place):
             model.to(place)
@@ -203,6 +206,7 @@ def fit(
             go_on(run, source)
     except BaseException:
         put_back(before)
+        random.set_state(keys)
         raise
     start = time.perf_counter()
     run.train()
@@ -244,7 +248,7 @@ def _one_of(loss: Any, objective: Any, metrics: Any, sample_weight: Any, class_w
 
 
 def _rule(epochs: int | None, stop: Any) -> StopRule:
-    rules: list[Any] = [stop] if isinstance(stop, (StopRule, type)) else list(stop or ())
+    rules = list(stop) if isinstance(stop, (list, tuple)) else [] if stop is None else [stop]
     for rule in rules:
         if not isinstance(rule, StopRule):
             name = f"the class {rule.__name__}" if isinstance(rule, type) else repr(rule)
