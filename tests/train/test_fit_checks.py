@@ -81,6 +81,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "resume from nowhere": (lambda m: fit_classes(m, resume="/nowhere/at.all"), "at.all|resume", ""),
     "checkpoint without a folder": (lambda m: fit_classes(m, checkpoint="/nowhere/at.all"), "checkpoint", "nowhere"),
     "check_finite": (lambda m: fit_classes(m, check_finite="often"), "check_finite", "often"),
+    "device of the data": (lambda m: fit_classes(m, elsewhere()), "x", "device|array_api_strict"),
     "shapes": (lambda m: fit_classes(m, (np.ones((60, 5), "float32"), classes()[1])), "Linear", "5"),
 }  # fmt: skip
 

@@ -231,3 +231,5 @@ def test_a_rule_of_ones_own() -> None:
 def test_what_is_no_rule_is_told() -> None:
     with pytest.raises(bp.errors.ArgumentError, match="stop"):
         fit_classes(stop=["early"])
+    with pytest.raises(bp.errors.ArgumentError, match="MaxSteps"):
+        fit_classes(stop=MaxSteps)
