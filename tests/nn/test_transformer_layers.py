@@ -540,6 +540,39 @@ def test_a_gradient_with_dropout_inside_jax_jit() -> None:
         np.testing.assert_allclose(compiled[k], v, rtol=0, atol=1e-9, err_msg=k)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_compiled_step_trains_as_the_step_itself(dropout: float) -> None:
+    src, tgt = draw(S, N, D).astype(np.float32), draw(T, N, D).astype(np.float32)
+    mask, padding = bp.nn.Transformer.generate_square_subsequent_mask(T), ends(5, 3)
+    model = bp.nn.Transformer(D, H, 1, 1, 12, dropout)
+
+    def stepper(model: Any) -> Any:
+        optimizer = bp.optim.AdamW(model, lr=1e-2)
+
+        def step(src: Any, tgt: Any, mask: Any, padding: Any) -> Any:
+            def loss(m: Any) -> Any:
+                y = m(src, tgt, tgt_mask=mask, src_key_padding_mask=padding, tgt_is_causal=True)
+                return bp.functional.mse_loss(y, tgt)
+
+            value, grads = bp.value_and_grad(loss)(model)
+            optimizer.step(grads)
+            return value
+
+        return step
+
+    plain, compiled = stepper(copy.deepcopy(model)), bp.compile(stepper(model))
+    for _ in range(5):
+        assert float(plain(src, tgt, mask, padding)) == float(compiled(src, tgt, mask, padding))
+
+
+def test_what_is_computed_again_drops_the_same_numbers() -> None:
+    layer = bp.nn.TransformerEncoderLayer(D, H, 12, 0.5)
+    clone, x = copy.deepcopy(layer), draw(S, N, D).astype(np.float32)
+    found = bp.grad(lambda m, x: bp.array_namespace(x).sum(m(x) ** 2), 1)(layer, x)
+    again = bp.grad(lambda m, x: bp.array_namespace(x).sum(bp.checkpoint(m)(x) ** 2), 1)(clone, x)
+    assert np.array_equal(found, again)
+
+
 # ---- bad input
 
 

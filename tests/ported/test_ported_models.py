@@ -119,10 +119,6 @@ def to_library(module: Any, xp: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")  # of torch's own Transformer
 @pytest.mark.parametrize("case", PORTS, ids=str)
 def test_a_torch_module_runs_with_its_import_replaced(xp, case):
-    if not hasattr(bp.nn, "Transformer") and (
-        case.name == "translator" or "stock" in case.settings
-    ):
-        pytest.skip("nn has no Transformer yet")
     theirs_text, ours_text = load(case.name, "torch"), load(case.name, "bpgpu")
     training = case.settings | ({"dropout": 0.0} if "dropout" in case.settings else {})
     torch.manual_seed(2)

@@ -63,14 +63,16 @@ def multi_head_attention_forward(
     *Parameters* `key_padding_mask` `(N, S)` and `attn_mask` `(L, S)` or `(N H, L, S)`: truth values,
     `True` where a query may *not* look, or numbers that are added to the scores.
     `bias_k`, `bias_v` `(1, 1, E)`: one more key and value. `add_zero_attn`: one more of zeros.
-    `static_k`, `static_v` `(N H, S, E / H)`: stand in for projected keys and values.
+    `static_k`, `static_v` `(N H, S, E / H)`: stand in for projected keys and values, and masks are as
+    long as they.
     `is_causal`: says that `attn_mask` is the causal mask. `dropout_key`: of `bpgpu.random`.
 
     *Raises* `ShapeError` for shapes that do not belong together; `DtypeError` for a mask of
     integers; `ArgumentError` for settings that exclude each other.
 
-    *Notes* As in torch, a query that may look nowhere gets 0 with `need_weights=False`, and NaN
-    with `need_weights=True`.
+    *Notes* As in torch, a query that may look nowhere gets `b_o` (0 before the last product) and
+    gradients of 0 with `need_weights=False`, and NaN in all that it reaches with `need_weights=True`.
+    The weights that are returned are those after dropout.
 
     *References* A. Vaswani et al. (2017), "Attention is all you need", section 3.2.2.
 

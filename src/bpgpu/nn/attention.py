@@ -32,7 +32,8 @@ class MultiheadAttention(Random):
 
     *Raises* `ArgumentError` if `num_heads` does not divide `embed_dim`.
 
-    *Notes* A query that may look nowhere gets 0 with `need_weights=False`, else NaN, as in torch.
+    *Notes* A query that may look nowhere gets `out_proj.bias` with `need_weights=False`, else NaN, as
+    in torch where it records gradients.
 
     *References* A. Vaswani et al. (2017), "Attention is all you need".
 
