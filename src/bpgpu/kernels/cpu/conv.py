@@ -21,8 +21,12 @@ import numpy as np
 from bpgpu.kernels.registry import kernel
 
 NUMPY = "array_api_compat.numpy"
-PORTION = 2**20
-"""Bytes of columns that are made at a time: so many stay in the second level of the cache."""
+PORTION = 2**22
+"""Bytes of columns that are made at a time.
+
+They stay in the cache that the cores share. Of smaller portions, half still stands in the cache of
+the core that took part in the last product, from where each line must be called back before it can
+be written: with two threads that costs more than the product."""
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -80,7 +84,7 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
         x = _surrounded(x, geometry.pads)
         view = _windows(x, geometry.kernel, geometry.stride, geometry.dilation, geometry.counts)
         w = None
-        for at, columns in _portions(view):
+        for at, columns in _portions(view, x.dtype):
             part = columns.T @ g[at].reshape(-1, o)
             w = part if w is None else np.add(w, part, out=w)
     w = w.reshape(*geometry.kernel, c, o)
@@ -141,7 +145,7 @@ def _product(x: Any, matrix: Any, b: Any, *moves: Any) -> Any:
     """The windows of a padded input as columns, times a matrix."""
     view = _windows(x, *moves)
     y = np.empty((*view.shape[: x.ndim - 1], matrix.shape[1]), x.dtype)
-    for at, columns in _portions(view):
+    for at, columns in _portions(view, x.dtype):
         part = y[at].reshape(-1, matrix.shape[1])
         np.matmul(columns, matrix, out=part)
         if b is not None:
@@ -150,27 +154,31 @@ def _product(x: Any, matrix: Any, b: Any, *moves: Any) -> Any:
 
 
 def _windows(x: Any, kernel: Any, stride: Any, dilation: Any, counts: Any) -> Any:
-    """`(N, *S, C) -> (N, *L, *K, C)`, a view."""
-    steps = x.strides[1:-1]
-    return np.lib.stride_tricks.as_strided(
+    """`(N, *S, C) -> (N, *L, *K)`, a view of an array without gaps, for copying.
+
+    An item of it is what stands side by side in memory, as bytes without a meaning: the channels of
+    a place, or of all places along the last axis of the kernel if they are neighbours, so that the
+    last entry of `K` is 1. NumPy copies bytes in one piece, but numbers in a loop."""
+    steps, c = x.strides[1:-1], x.shape[-1]
+    side_by_side = kernel[-1] if dilation[-1] == 1 else 1
+    return np.ndarray(
+        (x.shape[0], *counts, *kernel[:-1], kernel[-1] // side_by_side),
+        np.dtype((np.void, side_by_side * c * x.itemsize)),
         x,
-        (x.shape[0], *counts, *kernel, x.shape[-1]),
-        (
+        strides=(
             x.strides[0],
             *(s * t for s, t in zip(steps, stride, strict=True)),
             *(s * d for s, d in zip(steps, dilation, strict=True)),
-            x.strides[-1],
         ),
-        writeable=False,
     )
 
 
-def _portions(view: Any) -> Iterator[tuple[Any, Any]]:
+def _portions(view: Any, dtype: Any) -> Iterator[tuple[Any, Any]]:
     """Some examples of the windows at a time, or some lines of one, copied into columns."""
-    spatial = (view.ndim - 2) // 2
+    spatial = (view.ndim - 1) // 2
     n, lines = view.shape[:2]
-    width = math.prod(view.shape[1 + spatial :])
-    line = math.prod(view.shape[2 : 1 + spatial]) * width  # numbers in a line
+    places = math.prod(view.shape[1 + spatial :])
+    line = math.prod(view.shape[2 : 1 + spatial]) * places  # items in a line
     room = max(PORTION // view.itemsize, line)
     if lines * line <= room:
         step = min(n, room // (lines * line))
@@ -184,7 +192,7 @@ def _portions(view: Any) -> Iterator[tuple[Any, Any]]:
         part = view[at]
         columns = buffer[: part.size]
         np.copyto(columns.reshape(part.shape), part)
-        yield at, columns.reshape(-1, width)
+        yield at, columns.view(dtype).reshape(part.size // places, -1)
 
 
 # ---- order in memory
