@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bpgpu import data, functional, memory, nn, optim, random, testing, train, tree
     from bpgpu.io import load, save
     from bpgpu.optim import clip_grad_norm, clip_grad_value
+    from bpgpu.overview import summary
     from bpgpu.random import seed
     from bpgpu.replay import compile
     from bpgpu.train.fit import fit
@@ -60,6 +61,7 @@ __all__ = [
     "seed",
     "show_config",
     "stop_gradient",
+    "summary",
     "testing",
     "to_device",
     "to_numpy",
@@ -80,6 +82,7 @@ _ELSEWHERE = {
     "predict": "bpgpu.train",
     "save": "bpgpu.io",
     "seed": "bpgpu.random",
+    "summary": "bpgpu.overview",
 }
 
 
