@@ -149,7 +149,7 @@ def _public(*modules: Any) -> list[type[nn.Module]]:
 RULES: dict[type, Rule] = {
     **dict.fromkeys(_public(activation, rectifier), per_output(1)),
     **dict.fromkeys(_public(dropout, padding, unpooling), free),
-    **dict.fromkeys(_public(pooling), window),
+    **dict.fromkeys(_public(pooling), pooling_window),
     **dict.fromkeys(_public(adaptive), per_input),
     **dict.fromkeys((nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax), per_output(3)),
     nn.GLU: per_output(2),
