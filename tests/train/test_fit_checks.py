@@ -81,7 +81,11 @@ CASES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "resume from nowhere": (lambda m: fit_classes(m, resume="/nowhere/at.all"), "at.all|resume", ""),
     "checkpoint without a folder": (lambda m: fit_classes(m, checkpoint="/nowhere/at.all"), "checkpoint", "nowhere"),
     "check_finite": (lambda m: fit_classes(m, check_finite="often"), "check_finite", "often"),
+    "lengths in validation": (lambda m: fit_classes(m, validation=(classes()[0], classes()[1][:50])), "validation", "50"),
+    "empty validation": (lambda m: fit_classes(m, validation=(classes()[0][:0], classes()[1][:0])), "validation", "0 rows|empty"),
     "device of the data": (lambda m: fit_classes(m, elsewhere()), "x", "device|array_api_strict"),
+    "callback is a class": (lambda m: fit_classes(m, callbacks=[bp.train.Callback]), "callback", "Callback"),
+    "callback is text": (lambda m: fit_classes(m, callbacks=["log"]), "callback", "log"),
     "shapes": (lambda m: fit_classes(m, (np.ones((60, 5), "float32"), classes()[1])), "Linear", "5"),
 }  # fmt: skip
 
