@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bpgpu.errors import MissingFileError, MissingPackageError, StorageError
+from bpgpu.errors import MissingFileError, StorageError
+from bpgpu.plot import plot
 
 
 @dataclass(repr=False)
@@ -56,27 +56,10 @@ class Result:
 
         *Raises* `MissingPackageError` without matplotlib: `pip install "bpgpu[plot]"`.
 
-        *Notes* The figure belongs to no window: it shows in a notebook, and is saved by `figure.savefig`.
+        *Notes* See `bpgpu.plot.plot`. The figure belongs to no window: it shows in a notebook, and is saved by
+        `figure.savefig`.
         """
-        try:
-            figures = importlib.import_module("matplotlib.figure")
-        except ImportError as error:
-            raise MissingPackageError(
-                f'plot needs the package matplotlib: pip install "bpgpu[plot]" ({error})'
-            ) from error
-        names = [k for k, v in self.history.items() if not k.startswith("val_") and _drawable(v)]
-        figure = figures.Figure(figsize=(4.8 * max(1, len(names)), 3.6), layout="constrained")
-        for i, name in enumerate(names, 1):
-            axes = figure.add_subplot(1, len(names), i)
-            for label, key in (("training", name), ("validation", f"val_{name}")):
-                if key in self.history:
-                    values = self.history[key]
-                    axes.plot(range(1, len(values) + 1), values, label=label, marker=".")
-            axes.set(xlabel="epoch", ylabel=name)
-            axes.legend()
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return plot(self.history, path)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k} {v[-1]:.4g}" for k, v in self.history.items() if v and _drawable(v))
