@@ -86,8 +86,26 @@ CASES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "device of the data": (lambda m: fit_classes(m, elsewhere()), "x", "device|array_api_strict"),
     "callback is a class": (lambda m: fit_classes(m, callbacks=[bp.train.Callback]), "callback", "Callback"),
     "callback is text": (lambda m: fit_classes(m, callbacks=["log"]), "callback", "log"),
+    "two metrics of one name": (lambda m: fit_classes(m, metrics=["accuracy", "acc"]), "metrics", "accuracy"),
+    "a metric called loss": (lambda m: fit_classes(m, metrics=[bp.train.metrics.F1(name="loss")]), "metrics", "loss"),
+    "metric as a class": (lambda m: fit_classes(m, metrics=[bp.train.metrics.F1]), "metric", r"F1\(\)"),
+    "optimizer of torch": (lambda m: fit_classes(m, optimizer=of_torch()), "optimizer", "bpgpu.optim"),
+    "average of another": (lambda m: fit_classes(m, ema=bp.optim.EMA(mlp())), "ema", "model"),
+    "average is True": (lambda m: fit_classes(m, ema=True), "ema", "True"),
+    "class weight by name": (lambda m: fit_classes(m, class_weight="balanced"), "class_weight", "balanced"),
+    "class weight below 0": (lambda m: fit_classes(m, class_weight=[1.0, -2.0, 1.0]), "class_weight", "at least 0"),
+    "class weight of numbers": (lambda m: fit_line(m, class_weight=[1.0]), "class_weight", "integers"),
+    "sample weight below 0": (lambda m: fit_classes(m, sample_weight=-np.ones(60)), "sample_weight", "at least 0"),
+    "sample weight is NaN": (lambda m: fit_classes(m, sample_weight=np.full(60, np.nan)), "sample_weight", "finite"),
+    "sample weights all 0": (lambda m: fit_classes(m, sample_weight=np.zeros(60)), "sample_weight", "not all"),
+    "checkpoint is a folder": (lambda m: fit_classes(m, checkpoint="/"), "checkpoint", "folder"),
     "shapes": (lambda m: fit_classes(m, (np.ones((60, 5), "float32"), classes()[1])), "Linear", "5"),
 }  # fmt: skip
+
+
+def of_torch() -> Any:
+    torch = pytest.importorskip("torch")
+    return torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
 
 
 def elsewhere() -> Any:
@@ -99,7 +117,7 @@ def elsewhere() -> Any:
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_argument_is_told_before_the_first_step(case: str) -> None:
     model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout())
-    if case.startswith(("NaN", "infinity")):
+    if case.startswith(("NaN", "infinity", "class weight of")):
         model = bp.nn.Linear(3, 1)
     optimizer = bp.optim.SGD(model, lr=0.1, momentum=0.9)
     before, keys = arrays(model), bp.random.get_state()
@@ -135,8 +153,10 @@ def test_a_model_on_another_device_than_the_data() -> None:
             fit_line(model, data)
 
 
-@pytest.mark.parametrize("model", [None, mlp, "mlp"])
+@pytest.mark.parametrize("model", [None, mlp, "mlp", bp.nn.Linear, "torch"])
 def test_what_is_no_model_is_told(model: Any) -> None:
+    if model == "torch":
+        model = pytest.importorskip("torch").nn.Linear(3, 3)
     optimizer = bp.optim.SGD(mlp(), lr=0.1)
     with pytest.raises(bp.errors.BpgpuError, match="model"):
         bp.fit(model, classes(), loss=cross_entropy, optimizer=optimizer, epochs=1)

@@ -191,6 +191,32 @@ def test_class_and_sample_weights_multiply() -> None:
     close(mine, theirs)
 
 
+def test_class_weights_serve_targets_of_more_axes_and_those_left_out() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 3, 5)).astype("float32")
+    y = rng.integers(0, 4, (12, 5))
+    y[::3, 2] = -100
+    weight = np.asarray([1.0, 2.0, 0.5, 3.0], "float32")
+    bp.seed(0)
+    models = [bp.nn.Conv1d(3, 4, 1) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    by_loss = fit_classes(models[0], (x, y), loss=bp.nn.CrossEntropyLoss(weight=weight))
+    by_fit = fit_classes(models[1], (x, y), class_weight=weight)
+    close(*models)
+    assert len(by_loss.history["loss"]) == len(by_fit.history["loss"])
+    sample = np.linspace(1, 2, 12)
+    fit_classes(models[1], (x, y), class_weight=weight, sample_weight=sample, metrics=["accuracy"])
+
+
+def test_numbers_of_numpy_and_lists_are_taken() -> None:
+    a = fit_classes(batch_size=np.int64(8), epochs=np.int64(2), accumulate=np.int32(2))
+    b = fit_classes(batch_size=8, epochs=2, accumulate=2, sample_weight=[1] * 60, callbacks=None)
+    np.testing.assert_allclose(a.history["loss"], b.history["loss"], rtol=1e-6)
+    one = fit_classes(metrics=bp.train.metrics.Accuracy(), callbacks=bp.train.Callback())
+    assert list(one.history) == ["loss", "accuracy"]
+    assert list(fit_classes(metrics=None).history) == ["loss"]
+
+
 def test_a_frozen_part_stays() -> None:
     model = mlp()
     model.freeze("0.*")

@@ -49,7 +49,8 @@ def checked(callbacks: Any) -> list[Any]:
 
     *Raises* `ArgumentError` for what has none of the hooks.
     """
-    found = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    several = isinstance(callbacks, (list, tuple))
+    found = list(callbacks) if several else [] if callbacks is None else [callbacks]
     for callback in found:
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
             got = callback.__name__ if isinstance(callback, type) else repr(callback)

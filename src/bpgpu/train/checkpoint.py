@@ -48,6 +48,11 @@ class Checkpoint(Callback):
             raise ArgumentError(
                 f"checkpoint: there is no folder '{self.path.parent}'; make it first"
             )
+        if self.path.is_dir():
+            raise ArgumentError(
+                f"checkpoint: '{self.path}' is a folder; give the name of a file in it, "
+                f"'{self.path / 'run.safetensors'}'"
+            )
         self.every_steps, self.keep = every_steps, keep
         self.every_epochs = every_epochs or (None if every_steps else 1)
 

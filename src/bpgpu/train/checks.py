@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 from bpgpu import tree as trees
@@ -11,13 +12,15 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.data import DataLoader
 from bpgpu.data.columns import is_columns
 from bpgpu.errors import ArgumentError, DataError, ShapeError
+from bpgpu.optim.optimizer import Optimizer
+from bpgpu.train import metrics as known_metrics
 from bpgpu.train.modes import mode
 from bpgpu.train.step import predicted
 
 
 def checked_model(model: Any, trains: bool = True) -> None:
     """Raise unless this is a Module, with something to train."""
-    if isinstance(model, type) or not callable(getattr(model, "named_modules", None)):
+    if isinstance(model, type) or not callable(getattr(model, "named_trainable", None)):
         name = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise ArgumentError(
             f"model: expected a bpgpu.nn.Module, got {name}; for parameters in a tree of arrays, write the loop: "
@@ -31,7 +34,7 @@ def checked_model(model: Any, trains: bool = True) -> None:
 
 def checked_optimizer(optimizer: Any, model: Any) -> None:
     """Raise unless the optimizer trains the parameters of this model."""
-    if isinstance(optimizer, (str, type)) or not hasattr(optimizer, "param_groups"):
+    if not isinstance(optimizer, Optimizer):
         name = optimizer.__name__ if isinstance(optimizer, type) else f"{optimizer!r:.60}"
         raise ArgumentError(
             f"optimizer: expected an optimizer made for the model, got {name}; write "
@@ -140,6 +143,29 @@ def check_labels(loss: Any, data: Any, shape: tuple[int, ...] | None, what: str)
 
 
 def number(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """An integer, of Python or another library, or an error that names the argument."""
+    try:
+        found = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = least - 1
+    if found < least:
         raise ArgumentError(f"{name}: expected an integer of at least {least}, got {value!r}")
-    return value
+    return found
+
+
+def chosen(metrics: Any) -> list[Any]:
+    """The metrics of `fit` and `evaluate`: names, metrics, functions.
+
+    *Raises* `ArgumentError` for a name that does not exist, and for two columns of one name.
+    """
+    several = isinstance(metrics, (list, tuple))
+    given = metrics if several else [] if metrics is None else [metrics]
+    found = [known_metrics.get(metric) for metric in given]
+    names = ["loss", *(metric.name for metric in found)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(
+                f"metrics: there would be two columns {name!r} in the history; leave one out, or name it anew: "
+                "bpgpu.train.metrics.MSE(name='error')"
+            )
+    return found

@@ -7,19 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from bpgpu import random
-from bpgpu import tree as trees
-from bpgpu.backend import rows
-from bpgpu.backend.libraries import namespace_of
-from bpgpu.data.columns import is_columns
 from bpgpu.device import Device
 from bpgpu.errors import ArgumentError
 from bpgpu.optim import EMA, LBFGS, GradientAccumulator
-from bpgpu.train import metrics as known_metrics
 from bpgpu.train.batches import batches_of
 from bpgpu.train.callbacks import checked
 from bpgpu.train.checkpoint import resolve
 from bpgpu.train.checkpoint import resume as go_on
-from bpgpu.train.checks import checked_model, checked_optimizer, number, rehearse
+from bpgpu.train.checks import checked_model, checked_optimizer, chosen, number, rehearse
 from bpgpu.train.meters import Meters
 from bpgpu.train.nonfinite import Watch
 from bpgpu.train.place import choose, fields_of, moves, put_back
@@ -28,7 +23,7 @@ from bpgpu.train.result import Result
 from bpgpu.train.run import Run
 from bpgpu.train.step import Objective, check_batch
 from bpgpu.train.stop import AnyOf, MaxEpochs, StopRule
-from bpgpu.train.weights import ClassWeights
+from bpgpu.train.weights import weigher, with_weights
 
 
 def fit(
@@ -126,8 +121,8 @@ def fit(
     checked_model(model)
     checked_optimizer(optimizer, model)
     _one_of(loss, objective, metrics, sample_weight, class_weight)
-    number("batch_size", batch_size)
-    number("accumulate", accumulate)
+    batch_size = number("batch_size", batch_size)
+    accumulate = number("accumulate", accumulate)
     rule = _rule(epochs, stop)
     schedule, per_step = _schedule(schedule, optimizer)
     for name, bound in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
@@ -142,12 +137,13 @@ def fit(
         raise ArgumentError(
             f"check_finite: expected 'loss', 'steps' or False, got {check_finite!r}"
         )
-    found = [known_metrics.get(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
+    found = chosen(metrics)
     callbacks = checked(callbacks)
     saver, source = resolve(checkpoint, resume)
+    average = _average(ema, model)
 
     place = choose(model, device)
-    with_weights = data if sample_weight is None else _with_weights(data, sample_weight)
+    weighted_data = data if sample_weight is None else with_weights(data, sample_weight)
     weighted = sample_weight is not None or class_weight is not None
     finite = bool(check_finite)
     before, keys = fields_of(model, loss), random.get_state()
@@ -158,7 +154,7 @@ def fit(
                 loss.to(place)
         options: dict[str, Any] = {"wish": device, "batch_size": batch_size, "finite": finite}
         batches = batches_of(
-            with_weights, "data", model, place, shuffle=shuffle, seed=seed, **options
+            weighted_data, "data", model, place, shuffle=shuffle, seed=seed, **options
         )
         held_out = None
         if validation is not None:
@@ -174,7 +170,7 @@ def fit(
         shape = rehearse(model, plain, batch, found, data=data)
         what = plain
         if weighted:
-            weigh = _weigher(batch, class_weight, sample_weight is not None, shape)
+            weigh = weigher(batch, class_weight, sample_weight is not None, shape)
             what = Objective(loss, objective, weigh)
             rehearse(model, what, batch, found)
         if held_out is not None:
@@ -195,7 +191,7 @@ def fit(
         run.schedule, run.schedule_per_step = schedule, per_step
         run.clip_norm, run.clip_value = clip_grad_norm, clip_grad_value
         run.accumulator = GradientAccumulator(accumulate) if accumulate > 1 else None
-        run.ema = EMA(model, ema) if isinstance(ema, (int, float)) else ema
+        run.ema = average
         if _compiles(compile, place, optimizer, objective):
             run.compile()
         run.watch = Watch(model, finite, check_finite in ("steps", True))
@@ -273,6 +269,19 @@ def _compiles(wish: Any, place: Any, optimizer: Any, objective: Any) -> bool:
     return bool(wish)
 
 
+def _average(ema: Any, model: Any) -> Any:
+    if ema is None or (
+        isinstance(ema, EMA) and list(ema.state["average"]) == list(model.parameters())
+    ):
+        return ema
+    if isinstance(ema, (int, float)) and not isinstance(ema, bool) and 0 <= ema <= 1:
+        return EMA(model, ema)
+    raise ArgumentError(
+        "ema: expected the decay of an average of the weights, in [0, 1], or a bpgpu.optim.EMA of this model, got "
+        f"{ema!r}"
+    )
+
+
 def _schedule(schedule: Any, optimizer: Any) -> tuple[Any, bool]:
     per_step = False
     if isinstance(schedule, (tuple, list)):
@@ -291,33 +300,3 @@ def _schedule(schedule: Any, optimizer: Any) -> tuple[Any, bool]:
     if getattr(schedule, "optimizer", optimizer) is not optimizer:
         raise ArgumentError("schedule: it was made for another optimizer than optimizer=")
     return schedule, per_step
-
-
-def _with_weights(data: Any, sample_weight: Any) -> Any:
-    if not isinstance(data, tuple) or not is_columns(data) or len(data) != 2:
-        raise ArgumentError(
-            "sample_weight: it goes with arrays, data=(x, y); for batches, weigh in objective="
-        )
-    if not trees.is_array(sample_weight):
-        first = trees.leaves(data)[0]
-        xp = namespace_of(first)
-        made = xp.asarray([float(w) for w in sample_weight], dtype=xp.float32)
-        sample_weight = rows.indices_like(made, first)
-    if len(sample_weight.shape) != 1 or sample_weight.shape[0] != trees.leaves(data)[0].shape[0]:
-        raise ArgumentError(
-            f"sample_weight: expected a weight for each of {trees.leaves(data)[0].shape[0]} examples, got shape "
-            f"{tuple(sample_weight.shape)}"
-        )
-    return (*data, sample_weight)
-
-
-def _weigher(batch: Any, class_weight: Any, with_samples: bool, shape: Any) -> Any:
-    """The weights of the examples of a batch, `(N,)`."""
-    if class_weight is None:
-        return lambda batch: batch[2]
-    xp = namespace_of(batch[1])
-    like = xp.astype(batch[1], xp.float32)
-    table = ClassWeights(class_weight, like, shape[1] if shape and len(shape) > 1 else None)
-    if not with_samples:
-        return lambda batch: table(batch[1])
-    return lambda batch: table(batch[1]) * batch[2]

@@ -8,9 +8,8 @@ from bpgpu import tree as trees
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.device import Device
 from bpgpu.errors import ArgumentError
-from bpgpu.train import metrics as known_metrics
 from bpgpu.train.batches import Batches, batches_of, rows_of
-from bpgpu.train.checks import checked_model, number
+from bpgpu.train.checks import checked_model, chosen, number
 from bpgpu.train.meters import Meters
 from bpgpu.train.modes import mode
 from bpgpu.train.place import choose
@@ -62,7 +61,7 @@ def evaluate(
     {'loss': 1.0, 'mae': 1.0}
     """
     checked_model(model, trains=False)
-    found = [known_metrics.get(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
+    found = chosen(metrics)
     if loss is None and objective is None and not found:
         raise ArgumentError("evaluate: nothing is measured; pass loss=, objective= or metrics=")
     batches = _batches(model, data, "data", batch_size, device)
