@@ -22,6 +22,7 @@ from bpgpu.device import Device, device, devices, show_config, to_device, to_num
 if TYPE_CHECKING:
     from bpgpu import data, functional, memory, nn, optim, random, testing, train, tree
     from bpgpu.io import load, save
+    from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.overview import summary
     from bpgpu.random import seed
@@ -53,6 +54,7 @@ __all__ = [
     "jvp",
     "load",
     "memory",
+    "minimize",
     "nn",
     "optim",
     "predict",
@@ -79,6 +81,7 @@ _ELSEWHERE = {
     "evaluate": "bpgpu.train",
     "fit": "bpgpu.train",
     "load": "bpgpu.io",
+    "minimize": "bpgpu.minimizing",
     "predict": "bpgpu.train",
     "save": "bpgpu.io",
     "seed": "bpgpu.random",
