@@ -49,6 +49,8 @@ class Case:
     shapes: tuple[Shape, ...]
     order: Callable[[Any], Any] = plain
     """How the first array stands in memory."""
+    updated: bool = False
+    """Whether the function is an update of its operands, which has no gradient."""
 
     def arrays(self, dtype: Any) -> list[Any]:
         rng = np.random.default_rng(0)
@@ -66,6 +68,10 @@ def of(kernel: str) -> Iterable[Case]:
         "gru": lambda: recurrences(3),
         "maxima": pools,
         "max_gradient": pools,
+        "gelu": gelus,
+        "attend": attentions,
+        "adam": lambda: updates(4, adam),
+        "momentum": lambda: updates(3, momentum),
     }
     return found[kernel]() if kernel in found else ()
 
@@ -144,6 +150,56 @@ def pools() -> Iterator[Case]:
         yield Case(lambda x: f.max_pool2d(x, (1, 3)), ((2, 3, 5, 9),), order)
         yield Case(lambda x: f.max_pool1d(x, 4), ((2, 3, 8),), order)
         yield Case(lambda x: f.max_pool3d(x, 2), ((2, 2, 4, 2, 6),), order)
+
+
+def gelus() -> Iterator[Case]:
+    yield Case(f.gelu, ((40, 33),))
+    yield Case(f.gelu, ((3, 7, 901),), stepped)
+    yield Case(f.gelu, ((2, 5, 4000),), last)
+    yield Case(f.gelu, ((40, 33),), extreme)
+
+
+def extreme(x: Any) -> Any:
+    """Also very small and very large numbers, infinities and NaN."""
+    x = x * 6
+    x.reshape(-1)[:8] = (0.0, -0.0, 1e-30, 100.0, -100.0, np.inf, -np.inf, np.nan)
+    return x
+
+
+def attentions() -> Iterator[Case]:
+    def attend(q: Any, k: Any, v: Any, **settings: Any) -> Any:
+        return f.scaled_dot_product_attention(q, k, v, **settings)
+
+    for lead in ((2, 3), (700,)):
+        for rows, columns in ((5, 5), (4, 7), (1, 1)):
+            shapes = ((*lead, rows, 6), (*lead, columns, 6), (*lead, columns, 3))
+            yield Case(attend, shapes)
+            yield Case(bound(attend, {"is_causal": True, "scale": 2.0}), shapes, stepped)
+            mask = np.random.default_rng(3).random((rows, columns)) < 0.5
+            mask[0, :] = False  # a query that may look nowhere
+            yield Case(bound(attend, {"attn_mask": mask}), shapes)
+            yield Case(bound(attend, {"is_causal": True}), shapes, extreme)
+
+
+def updates(count: int, function: Callable[..., Any]) -> Iterator[Case]:
+    """Of large parameters: the parameter, its gradient and its state."""
+    for shape in ((2**14,), (300, 201)):
+        yield Case(function, (shape,) * (count), updated=True)
+
+
+def adam(xp: Any, p: Any, g: Any, m: Any, v: Any) -> Any:
+    state = {"step": xp.asarray(3.0, dtype=p.dtype), "exp_avg": m, "exp_avg_sq": v * v}
+    return stepped_by(bp.optim.Adam([p], lr=0.01, weight_decay=0.1), xp, p, g, state)
+
+
+def momentum(xp: Any, p: Any, g: Any, b: Any) -> Any:
+    state = {"step": xp.asarray(3.0, dtype=p.dtype), "momentum_buffer": b}
+    return stepped_by(bp.optim.SGD([p], lr=0.01, momentum=0.9), xp, p, g, state)
+
+
+def stepped_by(optimizer: Any, xp: Any, p: Any, g: Any, state: Any) -> list[Any]:
+    p, state = optimizer.advance(p, g, state, optimizer.param_groups[0])
+    return [p, *state.values()]
 
 
 def bound(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:

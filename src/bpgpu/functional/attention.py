@@ -18,6 +18,7 @@ from bpgpu.autodiff.rule import joint, rule, unbroadcast
 from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional import chance
 from bpgpu.functional.arguments import Array, floating, same_dtype
+from bpgpu.kernels import find
 
 
 @rule(arrays=4)
@@ -28,6 +29,9 @@ def attend(
 
     `bias` is added to the scores; `allowed` is a truth value for each score, and `kept` a factor for each weight:
     both constants, any of them absent."""
+    if (run := find("attend", xp, q, k, v, bias, allowed, kept, scale)) is not None:
+        y, fast_pull = run(q, k, v, bias, allowed, kept, scale)
+        return y, joint(fast_pull)
     p = attention_weights(xp, q, k, bias, allowed, scale)  # (..., L, S)
     w = p if kept is None else p * kept
     y = w @ v

@@ -29,6 +29,8 @@ class Kernel(NamedTuple):
     accepts: Callable[..., bool]
     """Whether it takes these arguments."""
     run: Callable[..., Any]
+    changes: bool = False
+    """Whether it writes to operands, which then are what it gives."""
 
 
 _kernels: dict[str, dict[str, list[Kernel]]] = {}
@@ -37,12 +39,14 @@ _kernels: dict[str, dict[str, list[Kernel]]] = {}
 _on: ContextVar[bool] = ContextVar("on", default=os.environ.get(VARIABLE, "") != "0")
 
 
-def kernel(function: str, library: str, accepts: Callable[..., bool]) -> Callable[[Run], Run]:
+def kernel(
+    function: str, library: str, accepts: Callable[..., bool], *, changes: bool = False
+) -> Callable[[Run], Run]:
     """Register the decorated function as a kernel for `function` over a library."""
 
     def register(run: Run) -> Run:
         found = _kernels.setdefault(library, {}).setdefault(function, [])
-        found.insert(0, Kernel(function, accepts, run))
+        found.insert(0, Kernel(function, accepts, run, changes))
         return run
 
     return register
@@ -57,7 +61,11 @@ def find(function: str, xp: Any, *args: Any) -> Callable[..., Any] | None:
     seen = xp.plain_of(args) if recorded else args
     for candidate in _of(library).get(function, ()):
         if candidate.accepts(*seen):
-            return xp.in_one_call(candidate.run) if recorded else candidate.run
+            if not recorded:
+                return candidate.run
+            wrap = xp.writing if candidate.changes else xp.in_one_call
+            run: Callable[..., Any] = wrap(candidate.run)
+            return run
     return None
 
 

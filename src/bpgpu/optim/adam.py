@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bpgpu.kernels import find
 from bpgpu.optim.arrays import Array, bias_correction, scalar
 from bpgpu.optim.checks import Options
 from bpgpu.optim.groups import Group, State
@@ -93,6 +94,12 @@ class Adam(Optimizer):
                 p *= 1 - lr * h["weight_decay"]
             else:
                 g = g + h["weight_decay"] * p
+        c1, c2 = bias_correction(xp, beta1, t), bias_correction(xp, beta2, t)
+        if not h["amsgrad"]:
+            operands = (p, g, m, v, lr / c1, c2**0.5, h["eps"], beta1, beta2)
+            if (run := find("adam", xp, *operands)) is not None:
+                p, m, v = run(*operands)
+                return p, {"step": t, "exp_avg": m, "exp_avg_sq": v}
         m *= beta1
         m += (1 - beta1) * g
         v *= beta2
@@ -100,7 +107,6 @@ class Adam(Optimizer):
         new = {"step": t, "exp_avg": m, "exp_avg_sq": v}
         if h["amsgrad"]:
             v = new["max_exp_avg_sq"] = xp.maximum(s["max_exp_avg_sq"], v)
-        c1, c2 = bias_correction(xp, beta1, t), bias_correction(xp, beta2, t)
         p -= lr / c1 * m / (xp.sqrt(v) / c2**0.5 + h["eps"])
         return p, new
 

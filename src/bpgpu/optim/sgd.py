@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bpgpu.kernels import find
 from bpgpu.optim.arrays import Array, scalar
 from bpgpu.optim.checks import Options
 from bpgpu.optim.groups import Group, State
@@ -91,6 +92,11 @@ class SGD(Optimizer):
             if not s:  # a schedule has turned the momentum on
                 s = self.new_state(xp, p, h)
             t, b = s["step"], s["momentum_buffer"]
+            usual = dampening == 0 and not h["nesterov"]
+            run = find("momentum", xp, p, g, b, h["lr"], mu) if usual else None
+            if run is not None:
+                p, b = run(p, g, b, h["lr"], mu)
+                return p, {"step": t + 1, "momentum_buffer": b}
             b *= mu
             b += g if dampening == 0 else xp.where(t == 0, 1.0 + 0 * t, 1.0 - dampening + 0 * t) * g
             s = {"step": t + 1, "momentum_buffer": b}

@@ -49,6 +49,15 @@ class RecordingNamespace:
 
         return call
 
+    def writing(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for one that writes to some of its operands, and gives these."""
+
+        def call(*args: Any) -> Any:
+            recorder = _recorder_among(args)
+            return run(*plain_of(args)) if recorder is None else recorder.call(run, args, {})
+
+        return call
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in self._dunders:
             raise AttributeError(f"{self!r} has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """Kernels for NumPy's arrays."""
 
-from bpgpu.kernels.cpu import conv, norm, pool, recurrent
+from bpgpu.kernels.cpu import attention, conv, gelu, norm, pool, recurrent, update
 
-__all__ = ["conv", "norm", "pool", "recurrent"]
+__all__ = ["attention", "conv", "gelu", "norm", "pool", "recurrent", "update"]
