@@ -1,12 +1,10 @@
-"""The package as users meet it: its metadata, and the README, whose code and commands must work as printed."""
+"""The package as users meet it: its metadata, and the commands of the README; tests/test_snippets.py runs its code."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from pathlib import Path
-
-import pytest
 
 import bpgpu
 
@@ -27,11 +25,6 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_types_and_license_are_shipped() -> None:
     assert Path(bpgpu.__file__).with_name("py.typed").exists()
     assert "bpgpu contributors" in (ROOT / "LICENSE").read_text()
-
-
-@pytest.mark.parametrize("code", blocks("python"))
-def test_the_code_of_the_readme_runs(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {})
 
 
 def test_the_commands_of_the_readme_name_extras_and_files_that_exist() -> None:
