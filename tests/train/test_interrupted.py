@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bpgpu as bp
 from bpgpu.functional import cross_entropy
-from train.training import arrays, assert_same, classes, fit_classes, mlp
+from train.training import VALIDATION, arrays, assert_same, classes, fit_classes, mlp
 
 
 class CtrlC(bp.train.Callback):
@@ -82,6 +83,34 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     except KeyboardInterrupt:
         return
     assert "interrupted" in result.stopped_by
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_while_validating(times: int) -> None:
+    """The first Ctrl-C lets the validation end, a second one does not; the epoch is in the history."""
+
+    class Interrupts(bp.nn.Module):
+        armed = False
+
+        def forward(self, x: Any) -> Any:
+            if not self.training and self.armed:
+                self.armed = False
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+            return x
+
+    class Arm(bp.train.Callback):
+        def on_epoch_begin(self, run: Any) -> None:
+            layer.armed = run.epoch == 1
+
+    layer = Interrupts()
+    model = mlp(3, 3, layer)
+    result = fit_classes(model, validation=classes(20), callbacks=[Arm()], epochs=9)
+    assert "interrupted" in result.stopped_by
+    assert (result.epochs, result.steps) == (2, 8)
+    assert [len(column) for column in result.history.values()] == [2, 2]
+    assert np.isnan(result.history[f"{VALIDATION}loss"][1]) == (times == 2)
+    assert all(m.training for m in model.modules())
 
 
 def test_the_handler_is_put_back() -> None:

@@ -124,6 +124,18 @@ def test_a_longer_training_goes_on_from_the_end(tmp_path: Path) -> None:
     same(everything(path, resume=True, epochs=5, **options), everything(epochs=5, **options))
 
 
+def test_rules_may_come_and_go(tmp_path: Path) -> None:
+    """A limit of steps cuts a training off; without it, and with others, it goes on to the same end."""
+    path = tmp_path / "run.safetensors"
+    wanted = fit_classes(epochs=4, stop=EarlyStopping("loss", patience=9)).history
+    fit_classes(checkpoint=path, epochs=4, stop=[MaxSteps(6), EarlyStopping("loss", patience=9)])
+    rules = LossChange(1e-9) & MaxSteps(99)
+    found = fit_classes(
+        checkpoint=path, resume=True, epochs=4, stop=[rules, EarlyStopping("loss", patience=9)]
+    )
+    assert found.history == wanted
+
+
 def test_the_best_weights_outlive_a_kill(tmp_path: Path) -> None:
     """The best epoch lies before the kill; its weights come back in the end."""
     path = tmp_path / "run.safetensors"

@@ -141,7 +141,7 @@ class Run:
         if self.accumulator is not None and self.accumulator.count:
             self._update(self.accumulator.take())  # fewer batches than a step should have
             self._after_step(after_step, on_step_end)
-        self._end_of_epoch(hooks)
+        self._end_of_epoch(hooks, interrupts)
 
     def _after_step(self, after_step: Callable[[Any], str | None] | None, hooks: list[Any]) -> None:
         if after_step is not None and (reason := after_step(self)) is not None:
@@ -149,9 +149,9 @@ class Run:
         for hook in hooks:
             hook(self)
 
-    def _end_of_epoch(self, hooks: Hooks) -> None:
-        measured = self._measured()
+    def _end_of_epoch(self, hooks: Hooks, interrupts: Interrupts) -> None:
         self.epoch += 1
+        measured = self._measured()
         self._note(measured)
         if self.schedule is not None and not self.schedule_per_step:
             if isinstance(self.schedule, ReduceLROnPlateau):
@@ -160,6 +160,8 @@ class Run:
                 self.schedule.step()
         if (reason := self.rule.after_epoch(self)) is not None:
             self.stop(reason)
+        if interrupts.asked:
+            self.stop(INTERRUPTED)
         call(hooks.on_epoch_end, self)
 
     def _measured(self) -> dict[str, Any]:
@@ -169,10 +171,14 @@ class Run:
         self.meters.reset()
         if self.validation is not None and self.validation_meters is not None:
             averaged = contextlib.nullcontext() if self.ema is None else self.ema.applied()
-            with averaged:
-                measured |= measure(
-                    self.model, self.validation, self.objective, self.validation_meters
-                )
+            try:
+                with averaged:
+                    measured |= measure(
+                        self.model, self.validation, self.objective, self.validation_meters
+                    )
+            except KeyboardInterrupt:
+                self._note(measured)
+                raise
         return measured
 
     def _note(self, measured: dict[str, Any]) -> None:

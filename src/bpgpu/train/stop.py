@@ -70,11 +70,17 @@ class Combined(StopRule):
             rule.end(run)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rules": [rule.state_dict() for rule in self.rules]}
+        return {"rules": [[type(rule).__name__, rule.state_dict()] for rule in self.rules]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for rule, one in zip(self.rules, state["rules"], strict=True):
-            rule.load_state_dict(one)
+        """Each rule takes up what the next one of its class has left; one that is new begins anew."""
+        left = [tuple(one) for one in state["rules"]]
+        for rule in self.rules:
+            mine = next(
+                (i for i, (name, _) in enumerate(left) if name == type(rule).__name__), None
+            )
+            if mine is not None:
+                rule.load_state_dict(left.pop(mine)[1])
 
 
 class AnyOf(Combined):
@@ -125,7 +131,8 @@ class AllOf(Combined):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.steps, self.epochs = list(state["steps"]), list(state["epochs"])
+        if [name for name, _ in state["rules"]] == [type(rule).__name__ for rule in self.rules]:
+            self.steps, self.epochs = list(state["steps"]), list(state["epochs"])
 
 
 def _first(reasons: list[str | None]) -> str | None:
@@ -227,7 +234,7 @@ class WallTime(StopRule):
         spent = self._spent + time.perf_counter() - self._start
         if spent < self.seconds:
             return None
-        return f"{spent:.1f} s of {short(self.seconds)} s were used at step {run.step}"
+        return f"{spent:.3g} s of {short(self.seconds)} s were used at step {run.step}"
 
     def after_epoch(self, run: Any) -> str | None:
         return self.after_step(run)
