@@ -126,7 +126,7 @@ def fit(
     rule = _rule(epochs, stop)
     schedule, per_step = _schedule(schedule, optimizer)
     for name, bound in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
-        if bound is not None and not bound > 0:
+        if bound is not None and not (isinstance(bound, (int, float)) and bound > 0):  # type: ignore[redundant-expr]
             raise ArgumentError(f"{name}: expected a number above 0, got {bound!r}")
     if isinstance(optimizer, LBFGS) and (accumulate > 1 or clip_grad_norm or clip_grad_value):
         raise ArgumentError(
@@ -293,7 +293,7 @@ def _schedule(schedule: Any, optimizer: Any) -> tuple[Any, bool]:
         per_step = every == "step"
     if schedule is None:
         return None, False
-    if not callable(getattr(schedule, "step", None)):
+    if isinstance(schedule, type) or not callable(getattr(schedule, "step", None)):
         raise ArgumentError(
             f"schedule: expected a schedule of bpgpu.optim.lr_scheduler, got {schedule!r}"
         )
