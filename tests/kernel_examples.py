@@ -68,7 +68,8 @@ def of(kernel: str) -> Iterable[Case]:
         "gru": lambda: recurrences(3),
         "maxima": pools,
         "max_gradient": pools,
-        "gelu": gelus,
+        "gelu": lambda: activations(f.gelu),
+        "relu": lambda: (c for c in activations(f.relu) if c.order is not stepped),
         "attend": attentions,
         "adam": lambda: updates(4, adam),
         "momentum": lambda: updates(3, momentum),
@@ -152,11 +153,12 @@ def pools() -> Iterator[Case]:
         yield Case(lambda x: f.max_pool3d(x, 2), ((2, 2, 4, 2, 6),), order)
 
 
-def gelus() -> Iterator[Case]:
-    yield Case(f.gelu, ((40, 33),))
-    yield Case(f.gelu, ((3, 7, 901),), stepped)
-    yield Case(f.gelu, ((2, 5, 4000),), last)
-    yield Case(f.gelu, ((40, 33),), extreme)
+def activations(function: Callable[..., Any]) -> Iterator[Case]:
+    yield Case(function, ((40, 33),))
+    yield Case(function, ((3, 7, 901),), stepped)
+    yield Case(function, ((2, 5, 4000),), last)
+    yield Case(function, ((2, 5, 30, 20),), last)
+    yield Case(function, ((40, 33),), extreme)
 
 
 def extreme(x: Any) -> Any:

@@ -6,6 +6,7 @@ minus infinity before the softmax, so that neither an infinite nor a NaN score t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -35,13 +36,18 @@ def accepts(q: Any, k: Any, v: Any, bias: Any, allowed: Any, kept: Any, scale: f
 @kernel("attend", NUMPY, accepts)
 def attend(q: Any, k: Any, v: Any, bias: Any, allowed: Any, kept: Any, scale: float) -> Any:
     """`softmax(scale q k^T) v`; and the pull of `q`, `k` and `v`."""
+    blocked = None if allowed is None else np.where(allowed, 0, -math.inf).astype(q.dtype)
+    return attended(q, k, v, scale, functools.partial(_softmax, blocked), _through_softmax)
+
+
+def attended(q: Any, k: Any, v: Any, scale: float, softmax: Any, through_softmax: Any) -> Any:
+    """The same, with a softmax and the way back through it that are computed in place."""
     p = np.empty((*q.shape[:-1], k.shape[-2]), q.dtype)  # (..., L, S)
     y = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
-    blocked = None if allowed is None else np.where(allowed, 0, -math.inf).astype(q.dtype)
     factor = q.dtype.type(scale)
     for at in _portions(p):
         s = np.matmul(q[at] * factor, np.matrix_transpose(k[at]), out=p[at])
-        softmax(s, blocked)
+        softmax(s)
         np.matmul(s, v[at], out=y[at])
 
     def pull(g: Any, wanted: tuple[bool, ...]) -> Any:
@@ -65,7 +71,7 @@ def attend(q: Any, k: Any, v: Any, bias: Any, allowed: Any, kept: Any, scale: fl
     return y, pull
 
 
-def softmax(s: Any, blocked: Any) -> None:
+def _softmax(blocked: Any, s: Any) -> None:
     """In place; a row in which nothing is allowed becomes 0. `blocked` is 0, or minus infinity."""
     if blocked is not None:
         np.copyto(s, blocked, where=blocked != 0)
@@ -78,7 +84,7 @@ def softmax(s: Any, blocked: Any) -> None:
     s *= 1 / total
 
 
-def through_softmax(g: Any, p: Any) -> None:
+def _through_softmax(g: Any, p: Any) -> None:
     """`p (g - sum(g p))`, in the place of `g`."""
     g -= np.einsum("...ij,...ij->...i", g, p)[..., None]
     g *= p

@@ -9,7 +9,7 @@ with a vector of ones, which is the fastest way to sum that NumPy has.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ PORTION = 2**18
 """Bytes of rows that are worked on at a time."""
 
 
-def _down(x: Any, axes: Any) -> bool:
+def is_down(x: Any, axes: Any) -> bool:
     """True if the statistics are those of channels: over all axes but the second."""
     return bool(axes == (0, *range(2, x.ndim)))
 
@@ -29,7 +29,7 @@ def _down(x: Any, axes: Any) -> bool:
 def _matrix(x: Any, axes: Any, shape: Any, scaled: bool) -> Any:
     """`x` as a matrix whose columns are scaled, a view; `None` if its order in memory is another."""
     first = axes[0]
-    if _down(x, axes):
+    if is_down(x, axes):
         x, columns = np.moveaxis(x, 1, -1), x.shape[1]
     else:
         columns = math.prod(x.shape[first:])
@@ -38,7 +38,7 @@ def _matrix(x: Any, axes: Any, shape: Any, scaled: bool) -> Any:
     return x.reshape(-1, columns) if x.flags.c_contiguous else None
 
 
-def _accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool) -> bool:
+def accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool) -> bool:
     return (
         type(x) is np.ndarray
         and x.dtype.char in "fd"
@@ -49,16 +49,29 @@ def _accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: 
     )
 
 
-@kernel("standardize", NUMPY, _accepts)
+@kernel("standardize", NUMPY, accepts)
 def standardize(
     x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool
 ) -> tuple[Any, ...]:
     """`y = w (x - m) / sqrt(v + eps) + b`, `m` and `v`; and the pulls of `x`, `w` and `b`."""
-    rows = _matrix(x, axes, shape, False)
-    scale = np.ones((), x.dtype) if w is None else w.reshape(-1)
+    make = _down_columns if is_down(x, axes) else _along_rows
+    return arranged(make, x, w, b, axes, eps, centre)
+
+
+def arranged(
+    make: Callable[..., tuple[Any, ...]],
+    x: Any,
+    w: Any,
+    b: Any,
+    axes: Any,
+    eps: float,
+    centre: bool,
+) -> tuple[Any, ...]:
+    """What `make` computes of the matrix, in the shapes and the order of memory of `x`."""
+    down = is_down(x, axes)
+    rows = _matrix(x, axes, None, False)
+    scale = np.ones(rows.shape[1], x.dtype) if w is None else w.reshape(-1)
     shift = None if b is None else b.reshape(-1)
-    down = _down(x, axes)
-    make = _down_columns if down else _along_rows
     y, mean, variance, pull_x, pull_w, pull_b = make(rows, scale, shift, eps, centre)
 
     def flat(g: Any) -> Any:
