@@ -320,7 +320,7 @@ def test_the_loggers_are_callbacks(tmp_path: Path) -> None:
 
 
 def test_modes_are_put_back_after_an_error() -> None:
-    model = mlp(3, 3, bp.nn.Dropout())
+    model = mlp(3, 3, bp.nn.Dropout)
     model[1].eval()
 
     def objective(model: Any, x: Any, y: Any) -> Any:

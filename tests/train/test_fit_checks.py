@@ -119,7 +119,7 @@ def elsewhere() -> Any:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_argument_is_told_before_the_first_step(case: str) -> None:
-    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout())
+    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout)
     if case.startswith(("NaN", "infinity", "class weight of")):
         model = bp.nn.Linear(3, 1)
     optimizer = bp.optim.SGD(model, lr=0.1, momentum=0.9)
@@ -133,7 +133,9 @@ def test_a_bad_argument_is_told_before_the_first_step(case: str) -> None:
     assert re.search(detail, text, re.DOTALL), text
     assert_same(before, arrays(model))
     assert optimizer.state_dict()["state"] == {}
-    assert bp.random.get_state() == keys
+    assert (
+        case.endswith("of another") or bp.random.get_state() == keys
+    )  # which draws weights itself
     assert all(m.training for m in model.modules())
 
 
@@ -180,7 +182,7 @@ def test_the_check_of_a_generator_uses_nothing_up() -> None:
 
 def test_checks_change_no_state_that_a_good_training_sees() -> None:
     """Dropout, running statistics and keys are those of the loop of one's own."""
-    mine, theirs = (mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout()) for _ in range(2))
+    mine, theirs = (mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout) for _ in range(2))
     optimizer = bp.optim.SGD(mine, lr=0.1)
     for x, y in bp.data.DataLoader(classes(), 16, shuffle=True, seed=0):
         _, grads = bp.value_and_grad(lambda m, x=x, y=y: cross_entropy(m(x), y))(mine)

@@ -9,6 +9,7 @@ import pytest
 
 import bpgpu as bp
 from bpgpu.functional import cross_entropy
+from bpgpu.train import meters, nonfinite, progress
 from train.training import arrays, classes, fit_classes, mlp
 
 
@@ -22,7 +23,7 @@ def put(model: Any, convert: Any) -> Any:
 
 
 def network() -> Any:
-    return mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout())
+    return mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout)
 
 
 def train(model: Any, convert: Any, **options: Any) -> Any:
@@ -119,3 +120,30 @@ def test_a_gpu_gives_the_history_of_the_cpu(on_cpu: Any) -> None:
     for name, column in on_cpu.items():
         np.testing.assert_allclose(result.history[name], column, rtol=1e-3, err_msg=name)
     assert bp.predict(model, classes()[0]).shape == (60, 3)
+
+
+def test_where_values_are_not_at_hand_nothing_is_read_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU: the history is the same, and a NaN is told at the end of its epoch."""
+    wanted = fit_classes(epochs=3, batch_size=1, metrics=["accuracy"]).history
+    for module in (meters, nonfinite, progress):
+        monkeypatch.setattr(module, "at_hand", lambda x: False)
+    found = fit_classes(epochs=3, batch_size=1, metrics=["accuracy"], progress=False).history
+    for name, column in wanted.items():
+        np.testing.assert_allclose(found[name], column, rtol=1e-5, err_msg=name)
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cross_entropy(prediction, target) * scale[0]
+
+    class Break(bp.train.Callback):
+        def on_step_end(self, run: Any) -> None:
+            seen.append(run.step)
+            scale[0] = np.float32(np.nan) if run.step == 5 else scale[0]
+
+    scale, seen = [np.float32(1)], list[int]()
+    with pytest.raises(bp.errors.NonFiniteError, match="epoch"):
+        fit_classes(loss=loss, callbacks=[Break()], epochs=9, compile=False)
+    assert seen[-1] == 8  # an epoch has 4 steps
+    with pytest.raises(bp.errors.NonFiniteError, match="step 1 "):
+        fit_classes(loss=loss, callbacks=[Break()], epochs=9, check_finite="steps")

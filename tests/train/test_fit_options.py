@@ -228,7 +228,7 @@ def test_a_frozen_part_stays() -> None:
 
 
 def test_compiled_training_is_the_same_bit_for_bit() -> None:
-    mine, theirs = (mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout()) for _ in range(2))
+    mine, theirs = (mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout) for _ in range(2))
     a = fit_classes(mine, epochs=4, compile=False)
     b = fit_classes(theirs, epochs=4, compile=True)
     assert a.history == b.history

@@ -29,7 +29,7 @@ class Fails(bp.nn.Module):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
 def test_predictions_do_not_depend_on_the_batches(batch_size: int) -> None:
-    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout())
+    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout)
     x, _ = classes()
     before = arrays(model)
     found = bp.predict(model, x, batch_size=batch_size)
@@ -40,7 +40,7 @@ def test_predictions_do_not_depend_on_the_batches(batch_size: int) -> None:
 
 
 def test_each_layer_gets_its_own_mode_back() -> None:
-    model = mlp(3, 3, bp.nn.Dropout(), bp.nn.BatchNorm1d(8))
+    model = mlp(3, 3, bp.nn.Dropout, bp.nn.BatchNorm1d(8))
     model[1].eval()
     before = [m.training for m in model.modules()]
     bp.predict(model, classes()[0])

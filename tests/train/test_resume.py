@@ -33,7 +33,7 @@ class KillAt(bp.train.Callback):
 def everything(path: Any = None, *, kill: int = 0, resume: bool = False, **more: Any) -> Any:
     """A training with all that has a state."""
     bp.seed(7)
-    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout())
+    model = mlp(3, 3, bp.nn.BatchNorm1d(8), bp.nn.Dropout)
     optimizer = bp.optim.AdamW(model, lr=0.02)
     noise = bp.random.next_key
 

@@ -29,7 +29,9 @@ def classes(n: int = 60, count: int = 3) -> tuple[Any, Any]:
 
 
 def mlp(inputs: int = 3, outputs: int = 3, *between: Any) -> Any:
+    """A small network; layers that draw at random are given as classes, so that the seed comes first."""
     bp.seed(0)
+    between = tuple(layer() if isinstance(layer, type) else layer for layer in between)
     return bp.nn.Sequential(
         bp.nn.Linear(inputs, 8), *between, bp.nn.ReLU(), bp.nn.Linear(8, outputs)
     )
