@@ -17,7 +17,7 @@ from bpgpu.kernels.cpu.conv import NUMPY
 from bpgpu.kernels.registry import kernel
 
 
-def _accepts(x: Any, *rest: Any) -> bool:
+def accepts(x: Any, *rest: Any) -> bool:
     lines = rest[-1]
     return (
         type(x) is np.ndarray
@@ -30,7 +30,7 @@ def _accepts(x: Any, *rest: Any) -> bool:
     )
 
 
-@kernel("maxima", NUMPY, _accepts)
+@kernel("maxima", NUMPY, accepts)
 def maxima(x: Any, lines: Any) -> Any:
     """The largest entry of each window over the last axes; NaN if there is one."""
     first, second, *others = _entries(x, lines)
@@ -40,7 +40,7 @@ def maxima(x: Any, lines: Any) -> Any:
     return y
 
 
-@kernel("max_gradient", NUMPY, _accepts)
+@kernel("max_gradient", NUMPY, accepts)
 def max_gradient(x: Any, y: Any, g: Any, lines: Any) -> Any:
     """The gradient `g` of the maxima `y`: each number to the first entry that is the largest.
 

@@ -25,17 +25,17 @@ def _usual(mask: Any, x: Any, *others: Any) -> bool:
     )
 
 
-def _accepts_lstm(*operands: Any) -> bool:
+def accepts_lstm(*operands: Any) -> bool:
     *arrays, w_hr, mask, _ = operands
     return w_hr is None and _usual(mask, *arrays)
 
 
-def _accepts_gru(*operands: Any) -> bool:
+def accepts_gru(*operands: Any) -> bool:
     *arrays, mask, _ = operands
     return _usual(mask, *arrays)
 
 
-@kernel("lstm", NUMPY, _accepts_lstm)
+@kernel("lstm", NUMPY, accepts_lstm)
 def lstm(
     x: Any,
     h: Any,
@@ -49,124 +49,165 @@ def lstm(
     reverse: bool,
 ) -> Any:
     """Gates `i, f, g, o`; `c_t = f c + i g`, `h_t = o tanh(c_t)`; the values, and the pull of all operands."""
+    return lstm_by(LSTMCell(c), x, h, c, w_ih, w_hh, b_ih, b_hh, reverse)
+
+
+class LSTMCell:
+    """One step of an LSTM forward and backward, in place."""
+
+    def __init__(self, c: Any) -> None:
+        self.half = np.repeat(np.asarray([0.5, 0.5, 1, 0.5], c.dtype), c.shape[-1])
+        self.shift = np.repeat(np.asarray([0.5, 0.5, 0, 0.5], c.dtype), c.shape[-1])
+        self.work = np.empty_like(c)
+
+    def forward(
+        self, gate: Any, recurrent: Any, c_old: Any, c_new: Any, tanh_c: Any, h_new: Any
+    ) -> None:
+        gate += recurrent
+        gate *= self.half
+        np.tanh(gate, out=gate)
+        gate *= self.half
+        gate += self.shift
+        i, f, g, o = parts(gate, 4)
+        np.multiply(f, c_old, out=c_new)
+        c_new += np.multiply(i, g, out=self.work)
+        np.tanh(c_new, out=tanh_c)
+        np.multiply(o, tanh_c, out=h_new)
+
+    def backward(self, gate: Any, d_gate: Any, c_old: Any, tanh_c: Any, dh: Any, dc: Any) -> None:
+        """`d_gate` from `dh` and `dc`, which becomes that of the step before."""
+        i, f, g, o = parts(gate, 4)
+        di, df, dg, do = parts(d_gate, 4)
+        work = np.multiply(tanh_c, tanh_c, out=self.work)
+        np.subtract(1, work, out=work)
+        work *= o
+        work *= dh
+        dc += work
+        np.multiply(gate, gate, out=d_gate)
+        np.subtract(gate, d_gate, out=d_gate)  # s (1 - s) for the sigmoids
+        np.multiply(g, g, out=dg)
+        np.subtract(1, dg, out=dg)
+        di *= np.multiply(dc, g, out=work)
+        df *= np.multiply(dc, c_old, out=work)
+        dg *= np.multiply(dc, i, out=work)
+        do *= np.multiply(dh, tanh_c, out=work)
+        dc *= f
+
+
+def lstm_by(
+    cell: Any, x: Any, h: Any, c: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, reverse: bool
+) -> Any:
+    """The layer, its steps by a cell."""
     time = x.shape[0]
-    size = c.shape[-1]
     gates = _inputs(x, w_ih, b_ih, b_hh)  # (T, N, 4 H)
-    half = np.repeat(np.asarray([0.5, 0.5, 1, 0.5], x.dtype), size)
-    shift = np.repeat(np.asarray([0.5, 0.5, 0, 0.5], x.dtype), size)
     hs, h_old, h_new = _states(time, h, reverse)
     cs, c_old, c_new = _states(time, c, reverse)
     tanh_c = np.empty_like(c_new)
-    recurrent, product = np.empty_like(gates[0]), np.empty_like(c)
+    recurrent, turned = np.empty_like(gates[0]), w_hh.T
     times = range(time)[:: -1 if reverse else 1]
     for t in times:
-        gate = gates[t]
-        gate += np.matmul(h_old[t], w_hh.T, out=recurrent)
-        gate *= half
-        np.tanh(gate, out=gate)
-        gate *= half
-        gate += shift
-        i, f, g, o = _parts(gate, 4)
-        np.multiply(f, c_old[t], out=c_new[t])
-        c_new[t] += np.multiply(i, g, out=product)
-        np.tanh(c_new[t], out=tanh_c[t])
-        np.multiply(o, tanh_c[t], out=h_new[t])
+        np.matmul(h_old[t], turned, out=recurrent)
+        cell.forward(gates[t], recurrent, c_old[t], c_new[t], tanh_c[t], h_new[t])
 
     def pull(gs: Any, wanted: tuple[bool, ...]) -> Any:
         gy, gh, gc = gs
         d_gates = np.empty_like(gates)
         dh = np.zeros_like(h) if gh is None else gh.copy()
         dc = np.zeros_like(c) if gc is None else gc.copy()
-        work = np.empty_like(c)
         for t in reversed(times):
-            i, f, g, o = _parts(gates[t], 4)
-            di, df, dg, do = _parts(d_gates[t], 4)
             if gy is not None:
                 dh += gy[t]
-            np.multiply(tanh_c[t], tanh_c[t], out=work)
-            np.subtract(1, work, out=work)
-            work *= o
-            work *= dh
-            dc += work
-            np.multiply(gates[t], gates[t], out=d_gates[t])
-            np.subtract(gates[t], d_gates[t], out=d_gates[t])  # s (1 - s) for the sigmoids
-            np.multiply(g, g, out=dg)
-            np.subtract(1, dg, out=dg)
-            di *= np.multiply(dc, g, out=work)
-            df *= np.multiply(dc, c_old[t], out=work)
-            dg *= np.multiply(dc, i, out=work)
-            do *= np.multiply(dh, tanh_c[t], out=work)
+            cell.backward(gates[t], d_gates[t], c_old[t], tanh_c[t], dh, dc)
             np.matmul(d_gates[t], w_hh, out=dh)
-            dc *= f
         found = _gradients(d_gates, d_gates, x, w_ih, h_old, wanted[0], wanted[3:])
         return found[0], dh, dc, *found[1:], None
 
     return (h_new, hs[0 if reverse else -1].copy(), cs[0 if reverse else -1].copy()), pull
 
 
-@kernel("gru", NUMPY, _accepts_gru)
+@kernel("gru", NUMPY, accepts_gru)
 def gru(
     x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, mask: Any, reverse: bool
 ) -> Any:
     """Gates `r, z`; `n = tanh(a_n + r b_n)`, `h_t = (1 - z) n + z h`; the values, and the pull of all operands."""
-    time = x.shape[0]
-    size = h.shape[-1]
-    gates = _inputs(x, w_ih, b_ih, None)  # (T, N, 3 H): r, z, n
-    hs, h_old, h_new = _states(time, h, reverse)
-    inner = np.empty_like(h_new)  # what r lets through
-    recurrent = np.empty_like(gates[0])
-    times = range(time)[:: -1 if reverse else 1]
-    for t in times:
-        np.matmul(h_old[t], w_hh.T, out=recurrent)
-        if b_hh is not None:
-            recurrent += b_hh
-        inner[t] = recurrent[:, 2 * size :]
-        rz = gates[t][:, : 2 * size]
+    return gru_by(GRUCell, x, h, w_ih, w_hh, b_ih, b_hh, reverse)
+
+
+class GRUCell:
+    """One step of a GRU forward and backward, in place."""
+
+    @staticmethod
+    def forward(gate: Any, recurrent: Any, inner: Any, h_old: Any, h_new: Any) -> None:
+        size = h_old.shape[-1]
+        inner[...] = recurrent[:, 2 * size :]
+        rz = gate[:, : 2 * size]
         rz += recurrent[:, : 2 * size]
         rz *= 0.5
         np.tanh(rz, out=rz)
         rz *= 0.5
         rz += 0.5
-        r, z, new = _parts(gates[t], 3)
-        new += r * inner[t]
+        r, z, new = parts(gate, 3)
+        new += r * inner
         np.tanh(new, out=new)
-        state = np.subtract(h_old[t], new, out=h_new[t])
+        state = np.subtract(h_old, new, out=h_new)
         state *= z
         state += new
 
+    @staticmethod
+    def backward(gate: Any, inner: Any, h_old: Any, by_x: Any, by_h: Any, dh: Any) -> None:
+        """What reaches the gates from the input and from the state; `dh` becomes `z dh`."""
+        r, z, new = parts(gate, 3)
+        dr, dz, dn = parts(by_x, 3)
+        np.multiply(new, new, out=dn)
+        np.subtract(1, dn, out=dn)
+        dn *= dh
+        np.subtract(h_old, new, out=dz)
+        dz *= dh
+        np.subtract(1, z, out=dr)
+        dn *= dr
+        dz *= dr
+        dz *= z
+        np.subtract(1, r, out=dr)
+        dr *= r
+        dr *= inner
+        dr *= dn
+        by_h[...] = by_x
+        parts(by_h, 3)[2][...] *= r
+        dh *= z
+
+
+def gru_by(
+    cell: Any, x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, reverse: bool
+) -> Any:
+    """The layer, its steps by a cell."""
+    time = x.shape[0]
+    gates = _inputs(x, w_ih, b_ih, None)  # (T, N, 3 H): r, z, n
+    hs, h_old, h_new = _states(time, h, reverse)
+    inner = np.empty_like(h_new)  # what r lets through
+    recurrent, turned = np.empty_like(gates[0]), w_hh.T
+    times = range(time)[:: -1 if reverse else 1]
+    for t in times:
+        np.matmul(h_old[t], turned, out=recurrent)
+        if b_hh is not None:
+            recurrent += b_hh
+        cell.forward(gates[t], recurrent, inner[t], h_old[t], h_new[t])
+
     def pull(gs: Any, wanted: tuple[bool, ...]) -> Any:
         gy, gh = gs
-        dx, dh = np.empty_like(gates), np.empty_like(gates)
-        d = np.zeros_like(h) if gh is None else gh.copy()
+        by_x, by_h = np.empty_like(gates), np.empty_like(gates)
+        dh = np.zeros_like(h) if gh is None else gh.copy()
         for t in reversed(times):
-            r, z, new = _parts(gates[t], 3)
-            dr, dz, dn = _parts(dx[t], 3)
             if gy is not None:
-                d += gy[t]
-            np.multiply(new, new, out=dn)
-            np.subtract(1, dn, out=dn)
-            dn *= d
-            np.subtract(h_old[t], new, out=dz)
-            dz *= d
-            np.subtract(1, z, out=dr)
-            dn *= dr
-            dz *= dr
-            dz *= z
-            np.subtract(1, r, out=dr)
-            dr *= r
-            dr *= inner[t]
-            dr *= dn
-            dh[t] = dx[t]
-            _parts(dh[t], 3)[2][...] *= r
-            d *= z
-            d += dh[t] @ w_hh
-        found = _gradients(dx, dh, x, w_ih, h_old, wanted[0], wanted[2:])
-        return found[0], d, *found[1:]
+                dh += gy[t]
+            cell.backward(gates[t], inner[t], h_old[t], by_x[t], by_h[t], dh)
+            dh += by_h[t] @ w_hh
+        found = _gradients(by_x, by_h, x, w_ih, h_old, wanted[0], wanted[2:])
+        return found[0], dh, *found[1:]
 
     return (h_new, hs[0 if reverse else -1].copy()), pull
 
 
-def _parts(x: Any, count: int) -> list[Any]:
+def parts(x: Any, count: int) -> list[Any]:
     """The gates of one step, `(N, H)` each: views."""
     size = x.shape[-1] // count
     return [x[:, k * size : (k + 1) * size] for k in range(count)]

@@ -1,5 +1,5 @@
 """Kernels compiled by numba, the extra `fast`. They come before those in NumPy."""
 
-from bpgpu.kernels.cpu.fast import attention, elementwise, norm
+from bpgpu.kernels.cpu.fast import attention, elementwise, norm, pool, recurrent
 
-__all__ = ["attention", "elementwise", "norm"]
+__all__ = ["attention", "elementwise", "norm", "pool", "recurrent"]
