@@ -1,4 +1,4 @@
-"""The quick examples, run as their headers say: each checks its own score."""
+"""The examples, run as their headers say: each checks its own score. Long ones make a few steps only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,48 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+DATA = EXAMPLES.parent.parent / "shared" / "data"
 
 
-@pytest.mark.parametrize("name", ["backprop_by_hand", "embed_in_research", "through_scipy"])
-def test_the_example_reaches_its_score(name: str) -> None:
+def run(folder: Path, name: str, *options: str) -> str:
+    """What the example prints. Its pictures are drawn into the folder."""
     pytest.importorskip("scipy")
     pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")],
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *options],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["backprop_by_hand", "embed_in_research", "through_scipy"])
+def test_the_example_reaches_its_score(name: str, tmp_path: Path) -> None:
+    run(tmp_path, name)
+
+
+def test_the_main_command_ends_with_the_device_why_it_stopped_the_accuracy_and_a_plot(
+    tmp_path: Path,
+) -> None:
+    lines = run(tmp_path, "digits_mlp").splitlines()[-4:]
+    assert [line.split()[0] for line in lines] == ["device", "stopped", "curves", "accuracy"]
+    assert "unseen digits are read right" in lines[-1]
+    assert (tmp_path / "digits_mlp.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "mnist").exists(), reason="the MNIST test set is not there")
+def test_a_convolutional_network_learns_mnist(tmp_path: Path) -> None:
+    assert "unseen digits" in run(tmp_path, "mnist_cnn", "--epochs=1", "--enough=0.9")
+    assert (tmp_path / "mnist_cnn.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_mnist_the_example_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="There is no MNIST in"):
+        run(tmp_path, "mnist_cnn", str(tmp_path))
