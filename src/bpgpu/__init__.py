@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
-    from bpgpu.overview.summary import summary
+    from bpgpu.overview import summary
     from bpgpu.random import seed
     from bpgpu.replay import compile
     from bpgpu.train.fit import fit
