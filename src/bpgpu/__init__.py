@@ -20,7 +20,7 @@ from bpgpu.autodiff.transform import grad, value_and_grad, vjp
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 
 if TYPE_CHECKING:
-    from bpgpu import data, functional, memory, nn, optim, random, testing, train, tree
+    from bpgpu import data, functional, io, memory, nn, optim, random, testing, train, tree
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
@@ -50,6 +50,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "io",
     "jacobian",
     "jvp",
     "load",
@@ -73,7 +74,18 @@ __all__ = [
     "vjp",
 ]
 
-_FOLDERS = ("data", "functional", "memory", "nn", "optim", "random", "testing", "train", "tree")
+_FOLDERS = (
+    "data",
+    "functional",
+    "io",
+    "memory",
+    "nn",
+    "optim",
+    "random",
+    "testing",
+    "train",
+    "tree",
+)
 _ELSEWHERE = {
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",

@@ -97,6 +97,10 @@ class CheckpointError(BpgpuError, ValueError):
     """A file is no checkpoint, is damaged, or does not belong to what it was to be loaded into."""
 
 
+class ExportError(BpgpuError, ValueError):
+    """A model or a function cannot be written in the form that was asked for, such as ONNX."""
+
+
 class StorageError(BpgpuError, OSError):
     """A file could not be read or written: a full disk, a folder without the right to write."""
 

@@ -76,12 +76,17 @@ def _announced(x: Any) -> Any:
     import array_api_compat
 
     try:
-        return array_api_compat.array_namespace(x)
+        xp = array_api_compat.array_namespace(x)
     except TypeError as error:
         raise LibraryError(
             "expected an array of NumPy, CuPy or another library of the Array API standard, got "
             f"{_name(type(x))}; make an array of it first, with bpgpu.device().asarray(x)"
         ) from error
+    if xp.__name__ == "ndonnx":
+        from bpgpu.backend.ndonnx import completed
+
+        return completed(xp)
+    return xp
 
 
 def _name(cls: type) -> str:

@@ -1,6 +1,7 @@
-"""Files: checkpoints and weights, in the safetensors format."""
+"""Files: checkpoints and weights in the safetensors format, models in the ONNX format."""
 
+from bpgpu.io import onnx
 from bpgpu.io.loading import load
 from bpgpu.io.saving import save
 
-__all__ = ["load", "save"]
+__all__ = ["load", "onnx", "save"]

@@ -1,0 +1,198 @@
+"""Export to ONNX, compared in ONNX Runtime."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpgpu as bp
+from bpgpu import nn
+from bpgpu.errors import ArgumentError, ExportError, MissingPackageError, ShapeError
+
+pytest.importorskip("ndonnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+import onnx_cases  # noqa: E402 - beside this file
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+R = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return R.normal(size=shape).astype(np.float32)
+
+
+def run(path: Path, *inputs: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def mlp() -> Any:
+    bp.seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Dropout(), nn.Linear(8, 2)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", onnx_cases.cases())
+def test_a_layer_exports_as_the_page_says(name, tmp_path):
+    result = onnx_cases.export(onnx_cases.cases()[name], tmp_path / "layer.onnx")
+    assert onnx_cases.row(name, result) in onnx_cases.PAGE.read_text(), "run ci/onnx_table"
+
+
+@pytest.mark.parametrize("size", [1, 2, 11, 64])
+def test_the_batch_may_have_any_size(tmp_path_factory, size):
+    model = mlp()
+    path = tmp_path_factory.getbasetemp() / "mlp.onnx"
+    if not path.exists():
+        bp.io.onnx.export(model, normal(3, 4), path)
+    x = normal(size, 4)
+    np.testing.assert_allclose(run(path, x)[0], model.eval()(x), rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_are_those_of_the_example_without_a_dynamic_batch(tmp_path):
+    bp.io.onnx.export(mlp(), normal(3, 4), tmp_path / "m.onnx", dynamic_batch=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    assert session.get_inputs()[0].shape == [3, 4]
+
+
+def test_the_model_is_not_changed(tmp_path):
+    model = mlp().train()
+    state = {k: np.array(v) for k, v in model.state_dict().items()}
+    bp.io.onnx.export(model, normal(3, 4), tmp_path / "m.onnx", dynamic_batch=False)
+    assert model.training
+    for k, v in model.state_dict().items():
+        np.testing.assert_array_equal(v, state[k])
+    assert set(model[0].__dict__) == set(nn.Linear(4, 8).__dict__)
+
+
+def step(params: Any, x: Any, y: Any) -> Any:
+    def loss(p: Any) -> Any:
+        hidden = bp.functional.relu(bp.functional.linear(x, p["w"], p["b"]))
+        return bp.functional.cross_entropy(hidden @ p["out"], y)
+
+    value, grads = bp.value_and_grad(loss)(params)
+    return {"loss": value, "params": {k: params[k] - np.float32(0.1) * grads[k] for k in params}}
+
+
+def test_a_loss_and_update_step_exports_for_any_batch(tmp_path):
+    params = {"w": normal(6, 4), "b": normal(6), "out": normal(6, 3)}
+    example = (params, normal(8, 4), np.zeros(8, np.int64))
+    bp.io.onnx.export(step, example, tmp_path / "step.onnx", dynamic_batch={1: 0, 2: 0})
+    session = onnxruntime.InferenceSession(str(tmp_path / "step.onnx"))
+    assert [i.name for i in session.get_inputs()] == [
+        "params.w",
+        "params.b",
+        "params.out",
+        "x",
+        "y",
+    ]
+    names = [o.name for o in session.get_outputs()]
+    x, y = normal(21, 4), R.integers(0, 3, 21)
+    for _ in range(3):
+        found = session.run(
+            names, {**{f"params.{k}": v for k, v in params.items()}, "x": x, "y": y}
+        )
+        got = dict(zip(names, found, strict=True))
+        want = step(params, x, y)
+        np.testing.assert_allclose(got["output.loss"], want["loss"], rtol=1e-5)
+        for k in params:
+            np.testing.assert_allclose(
+                got[f"output.params.{k}"], want["params"][k], rtol=1e-5, atol=1e-6
+            )
+        params = want["params"]
+
+
+# ---- errors
+
+
+class Cumbersome(nn.Module):
+    def forward(self, x: Any) -> Any:
+        xp = bp.array_namespace(x)
+        return xp.fft.fft(x)
+
+
+def test_a_layer_that_cannot_be_exported_is_named_and_nothing_is_written(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), Cumbersome()))
+    with pytest.raises(
+        ExportError, match=r"Cumbersome '1\.1': cannot be exported to ONNX: AttributeError"
+    ):
+        bp.io.onnx.export(model, normal(3, 4), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_file_stays_if_the_export_fails(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(ExportError):
+        bp.io.onnx.export(Cumbersome(), normal(3, 4), path)
+    assert path.read_bytes() == b"old"
+
+
+def test_a_loop_over_the_batch_is_told(tmp_path):
+    def looped(x: Any) -> Any:
+        return sum(x[i, ...] for i in range(x.shape[0]))
+
+    with pytest.raises(ExportError, match="number of operations depends on the size of the batch"):
+        bp.io.onnx.export(looped, normal(3, 4), tmp_path / "m.onnx")
+
+
+def test_a_number_that_is_no_simple_function_of_the_size_is_told(tmp_path):
+    with pytest.raises(ExportError, match="a constant depends on the size of the batch"):
+        bp.io.onnx.export(lambda x: x * x.shape[0] ** 2, normal(3, 4), tmp_path / "m.onnx")
+
+
+def test_an_array_of_the_size_of_the_batch_inside_the_model_is_told(tmp_path):
+    inside = normal(3, 4)
+    with pytest.raises(ExportError):
+        bp.io.onnx.export(
+            lambda x: x + bp.array_namespace(x).asarray(inside), normal(3, 4), tmp_path / "m.onnx"
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "kwargs", "error", "text"),
+    [
+        (3, normal(3, 4), {}, ArgumentError, "expected a Module or a function as model, got int"),
+        (abs, (), {}, ArgumentError, "there is no array in the example"),
+        (abs, np.float32(1), {}, ShapeError, r"has shape \(\) and no axis 0"),
+        (max, (normal(3), normal(4)), {}, ShapeError, "batches of different sizes"),
+        (
+            abs,
+            normal(3),
+            {"dynamic_batch": {1: 0}},
+            ArgumentError,
+            "dynamic_batch is True, False or a dict",
+        ),
+        (lambda x: None, normal(3), {}, ExportError, "the model returned no array but NoneType"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(tmp_path, model, example, kwargs, error, text):
+    with pytest.raises(error, match=text):
+        bp.io.onnx.export(model, example, tmp_path / "m.onnx", **kwargs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shape_that_does_not_fit_is_told_with_the_layer(tmp_path):
+    with pytest.raises(ShapeError, match="Linear '0'"):
+        bp.io.onnx.export(mlp(), normal(3, 5), tmp_path / "m.onnx")
+
+
+def test_without_ndonnx_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ndonnx", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "bpgpu\[onnx\]"'):
+        bp.io.onnx.export(mlp(), normal(3, 4), tmp_path / "m.onnx")
+
+
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", onnx_cases.PAGE.read_text(), re.DOTALL):
+        exec(compile(block, str(onnx_cases.PAGE), "exec"), names)
