@@ -53,7 +53,7 @@ def accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: b
 def standardize(
     x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool
 ) -> tuple[Any, ...]:
-    """`y = w (x - m) / sqrt(v + eps) + b`, `m` and `v`; and the pulls of `x`, `w` and `b`."""
+    """`y = w (x - m) / sqrt(v + eps) + b`, `m` and `v`; and the pull of `x`, `w` and `b`."""
     make = _down_columns if is_down(x, axes) else _along_rows
     return arranged(make, x, w, b, axes, eps, centre)
 
@@ -72,7 +72,7 @@ def arranged(
     rows = _matrix(x, axes, None, False)
     scale = np.ones(rows.shape[1], x.dtype) if w is None else w.reshape(-1)
     shift = None if b is None else b.reshape(-1)
-    y, mean, variance, pull_x, pull_w, pull_b = make(rows, scale, shift, eps, centre)
+    y, mean, variance, back = make(rows, scale, shift, eps, centre)
 
     def flat(g: Any) -> Any:
         g = np.moveaxis(g, 1, -1) if down else g
@@ -84,12 +84,18 @@ def arranged(
         return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
 
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    return (
-        (shaped(y), mean.reshape(kept), variance.reshape(kept)),
-        lambda gs: shaped(pull_x(flat(gs[0]))),
-        lambda gs: pull_w(flat(gs[0])).reshape(w.shape),
-        lambda gs: pull_b(flat(gs[0])).reshape(b.shape),
-    )
+
+    def pull(gs: Any, wanted: tuple[bool, ...]) -> Any:
+        if gs[0] is None:
+            return None, None, None
+        gx, gw, gb = back(flat(gs[0]), wanted)
+        return (
+            shaped(gx) if wanted[0] else None,
+            gw.reshape(w.shape) if wanted[1] else None,
+            gb.reshape(b.shape) if wanted[2] else None,
+        )
+
+    return (shaped(y), mean.reshape(kept), variance.reshape(kept)), pull
 
 
 def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:
@@ -111,17 +117,16 @@ def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any
         if b is not None:
             part += b
 
-    def sums(g: Any) -> tuple[Any, Any]:
-        """`sum(g)` and `sum(g (x - m))` of each column."""
+    def back(g: Any, wanted: tuple[bool, ...]) -> Any:
         both = [
             (ones[: len(g[at])] @ g[at], ones[: len(g[at])] @ (g[at] * d[at]))
             for at in _portions(g)
         ]
-        return sum(a for a, _ in both), sum(a for _, a in both)
+        of_g, of_gd = sum(a for a, _ in both), sum(a for _, a in both)
+        gx = pull_x(g, of_g / n, of_gd * (inverse * inverse / n)) if wanted[0] else None
+        return gx, of_gd * inverse, of_g
 
-    def pull_x(g: Any) -> Any:
-        of_g, of_gd = sums(g)
-        of_g, of_gd = of_g / n, of_gd * (inverse * inverse / n)
+    def pull_x(g: Any, of_g: Any, of_gd: Any) -> Any:
         out = np.empty_like(g)
         for at in _portions(g):
             part = np.multiply(d[at], of_gd, out=out[at])
@@ -130,10 +135,7 @@ def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any
             part *= factor
         return out
 
-    def pull_b(g: Any) -> Any:
-        return sum(ones[: len(g[at])] @ g[at] for at in _portions(g))
-
-    return y, mean, variance, pull_x, lambda g: sums(g)[1] * inverse, pull_b
+    return y, mean, variance, back
 
 
 def _along_rows(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:
@@ -173,7 +175,11 @@ def _along_rows(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, 
     def pull_b(g: Any) -> Any:
         return sum(ones[: len(g[at])] @ g[at] for at in _portions(g))
 
-    return y, mean, variance, pull_x, pull_w, pull_b
+    def back(g: Any, wanted: tuple[bool, ...]) -> Any:
+        pulls = zip((pull_x, pull_w, pull_b), wanted, strict=True)
+        return tuple([pull(g) if want else None for pull, want in pulls])
+
+    return y, mean, variance, back
 
 
 def _portions(x: Any) -> Iterator[slice]:

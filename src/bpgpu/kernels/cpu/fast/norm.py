@@ -41,19 +41,16 @@ def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any
     y = np.empty_like(x)
     _scaled(x, mean, factor, np.zeros_like(mean) if b is None else b, y)
 
-    def sums(g: Any) -> tuple[Any, Any]:
-        """`sum(g)` and `sum(g (x - m))` of each column."""
+    def back(g: Any, wanted: tuple[bool, ...]) -> Any:
         of_g, of_gd = np.zeros((2, x.shape[1]), x.dtype)
         _sums(g, x, mean, of_g, of_gd)
-        return of_g, of_gd
+        gx = np.empty_like(g) if wanted[0] else None
+        if gx is not None:
+            slope = of_gd * (inverse * inverse / n)
+            _through_columns(g, x, mean, of_g / n, slope, factor, gx)
+        return gx, of_gd * inverse, of_g
 
-    def pull_x(g: Any) -> Any:
-        of_g, of_gd = sums(g)
-        out = np.empty_like(g)
-        _through_columns(g, x, mean, of_g / n, of_gd * (inverse * inverse / n), factor, out)
-        return out
-
-    return y, mean, variance, pull_x, lambda g: sums(g)[1] * inverse, lambda g: sums(g)[0]
+    return y, mean, variance, back
 
 
 @compiled
@@ -146,7 +143,11 @@ def _along_rows(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, 
     def pull_b(g: Any) -> Any:
         return np.ones(len(g), g.dtype) @ g
 
-    return y, mean, variance, pull_x, pull_w, pull_b
+    def back(g: Any, wanted: tuple[bool, ...]) -> Any:
+        pulls = zip((pull_x, pull_w, pull_b), wanted, strict=True)
+        return tuple([pull(g) if want else None for pull, want in pulls])
+
+    return y, mean, variance, back
 
 
 @compiled
