@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numerics_layers  # noqa: F401 - fills the cases
 import numpy as np
 import pytest
 
 import bpgpu as bp
 import numerics
 import numerics_functions  # noqa: F401 - fills the cases
+import numerics_layers  # noqa: F401 - fills the cases
 from test_generated_docs import script
 from torch_compare import given
 
