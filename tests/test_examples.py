@@ -55,3 +55,29 @@ def test_a_convolutional_network_learns_mnist(tmp_path: Path) -> None:
 def test_without_mnist_the_example_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="There is no MNIST in"):
         run(tmp_path, "mnist_cnn", str(tmp_path))
+
+
+def test_an_autoencoder_draws_digits_again(tmp_path: Path) -> None:
+    assert "for each pixel" in run(tmp_path, "autoencoder")
+    assert (tmp_path / "autoencoder.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "char_transformer"])
+def test_a_writer_learns_any_text_and_ends_with_a_sample_and_its_loss(
+    name: str, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be, or not to be: that is the question\n" * 500, encoding="utf-8")
+    *_, last = run(tmp_path, name, str(text), "--steps=30", "--enough=2.5").splitlines()
+    assert "nats a character" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["char_lstm", "char_transformer"])
+def test_without_a_text_the_writers_learn_that_of_the_standard_library(
+    name: str, tmp_path: Path
+) -> None:
+    alone = tmp_path / "one" / "two" / f"{name}.py"
+    alone.parent.mkdir(parents=True)
+    alone.write_bytes((EXAMPLES / f"{name}.py").read_bytes())
+    assert "nats a character" in run(tmp_path, str(alone)[:-3], "--steps=20", "--enough=4")
