@@ -31,7 +31,7 @@ be written: with two threads that costs more than the product."""
 Pads = tuple[tuple[int, int], ...]
 
 
-def _accepts(a: Any, b: Any, *rest: Any) -> bool:
+def accepts(a: Any, b: Any, *rest: Any) -> bool:
     geometry = rest[-1]
     return (
         type(a) is np.ndarray
@@ -45,7 +45,7 @@ def _accepts(a: Any, b: Any, *rest: Any) -> bool:
     )
 
 
-@kernel("convolve", NUMPY, _accepts)
+@kernel("convolve", NUMPY, accepts)
 def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     """`(N, C, *S), (O, C, *K), (O,) -> (N, O, *L)`."""
     x = _last(x)
@@ -61,7 +61,7 @@ def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     )
 
 
-@kernel("spread", NUMPY, _accepts)
+@kernel("spread", NUMPY, accepts)
 def spread(g: Any, w: Any, geometry: Any) -> Any:
     """`(N, O, *L), (O, C, *K) -> (N, C, *S)`: what of each result reaches each input."""
     g = _last(g)
@@ -70,10 +70,10 @@ def spread(g: Any, w: Any, geometry: Any) -> Any:
         return _first(x.reshape(*g.shape[:-1], -1))
     if set(geometry.stride) == {1}:
         return _turned(g, w, geometry)
-    return _scattered(np.ascontiguousarray(g), w, geometry)
+    return scattered(g, w, geometry, _add_columns)
 
 
-@kernel("correlate", NUMPY, _accepts)
+@kernel("correlate", NUMPY, accepts)
 def correlate(x: Any, g: Any, geometry: Any) -> Any:
     """`(N, C, *S), (N, O, *L) -> (O, C, *K)`: what of each result reaches each weight."""
     x, g = _last(x), np.ascontiguousarray(_last(g))
@@ -114,21 +114,25 @@ def _turned(g: Any, w: Any, geometry: Any) -> Any:
     return _product(g, matrix, None, geometry.kernel, ones, geometry.dilation, geometry.sizes)
 
 
-def _scattered(g: Any, w: Any, geometry: Any) -> Any:
-    """For other strides: columns of the gradient, each added at its place, an example at a time."""
+def scattered(g: Any, w: Any, geometry: Any, add: Any) -> Any:
+    """For other strides: columns of the gradient `(N, *L, O)`, each added at its place."""
+    g = np.ascontiguousarray(g)
     n, o, c = g.shape[0], g.shape[-1], w.shape[1]
     matrix = np.moveaxis(w, 0, -1)  # (C, *K, O)
     matrix = np.moveaxis(matrix, 0, -2).reshape(-1, o).T  # (O, K C)
-    places = list(_places(geometry))
     sizes = [s + a + b for s, (a, b) in zip(geometry.sizes, geometry.pads, strict=True)]
     out = np.zeros((n, *sizes, c), g.dtype)
     step = max(1, PORTION // (math.prod(g.shape[1:-1]) * matrix.shape[1] * g.itemsize))
     for i in range(0, n, step):
         part, at = g[i : i + step], slice(i, i + step)
-        columns = (part.reshape(-1, o) @ matrix).reshape(*part.shape[:-1], len(places), c)
-        for k, place in enumerate(places):
-            out[(at, *place)] += columns[..., k, :]
+        columns = (part.reshape(-1, o) @ matrix).reshape(*part.shape[:-1], -1, c)
+        add(out[at], columns, geometry)
     return _first(_surrounded(out, tuple((-a, -b) for a, b in geometry.pads)))
+
+
+def _add_columns(out: Any, columns: Any, geometry: Any) -> None:
+    for k, place in enumerate(_places(geometry)):
+        out[(slice(None), *place)] += columns[..., k, :]
 
 
 def _places(geometry: Any) -> Iterator[tuple[slice, ...]]:
