@@ -20,7 +20,7 @@ from bpgpu.autodiff.transform import grad, value_and_grad, vjp
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 
 if TYPE_CHECKING:
-    from bpgpu import data, functional, io, memory, nn, optim, random, testing, train, tree
+    from bpgpu import data, functional, interop, io, memory, nn, optim, random, testing, train, tree
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
@@ -50,6 +50,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "interop",
     "io",
     "jacobian",
     "jvp",
@@ -77,6 +78,7 @@ __all__ = [
 _FOLDERS = (
     "data",
     "functional",
+    "interop",
     "io",
     "memory",
     "nn",

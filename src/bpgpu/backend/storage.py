@@ -102,6 +102,16 @@ def view(buffer: Any, kind: Kind) -> NumpyArray:
     return flat.reshape(kind.shape)
 
 
+def strided(
+    flat: NumpyArray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> NumpyArray:
+    """A view of flat numbers, with strides counted in numbers; the caller has checked that it stays inside."""
+    if not math.prod(shape):
+        return np.zeros(shape, flat.dtype)
+    steps = [step * flat.itemsize for step in strides]
+    return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps)
+
+
 def copy(x: NumpyArray) -> NumpyArray:
     """The array in memory of its own."""
     return np.array(x)

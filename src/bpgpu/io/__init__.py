@@ -1,7 +1,7 @@
-"""Files: checkpoints and weights in the safetensors format, models in the ONNX format."""
+"""Files: checkpoints and weights in the safetensors format, torch's checkpoints, models in the ONNX format."""
 
-from bpgpu.io import onnx
+from bpgpu.io import onnx, torch
 from bpgpu.io.loading import load
 from bpgpu.io.saving import save
 
-__all__ = ["load", "onnx", "save"]
+__all__ = ["load", "onnx", "save", "torch"]
