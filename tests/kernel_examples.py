@@ -63,6 +63,7 @@ def of(kernel: str) -> Iterable[Case]:
         "convolve": lambda: (*convolutions(), *products()),
         "spread": convolutions,
         "correlate": lambda: (*convolutions(), *products()),
+        "channel_sums": biases,
         "standardize": norms,
         "lstm": lambda: recurrences(4),
         "gru": lambda: recurrences(3),
@@ -102,6 +103,17 @@ def convolutions() -> Iterator[Case]:
 def products() -> Iterator[Case]:
     yield Case(f.conv2d, ((2, 3, 4, 5), (6, 3, 1, 1), (6,)), last)
     yield Case(f.conv3d, ((2, 3, 4, 2, 5), (6, 3, 1, 1, 1), (6,)), last)
+
+
+def biases() -> Iterator[Case]:
+    """With a gradient whose channels stand side by side in memory."""
+
+    def convolved(x: Any, w: Any, b: Any) -> Any:
+        y = f.conv2d(x, w, b)
+        return bp.array_namespace(y).permute_dims(y, (0, 2, 3, 1))
+
+    yield Case(convolved, ((2, 3, 5, 4), (4, 3, 3, 2), (4,)))
+    yield Case(convolved, ((9, 1, 40, 41), (5, 1, 1, 1), (5,)))
 
 
 def norms() -> Iterator[Case]:

@@ -60,12 +60,11 @@ def convolve(xp: Any, x: Any, w: Any, b: Any, /, geometry: Geometry) -> Any:
         y = convolve(x, w, b, geometry)
     else:
         y = compute("convolve", _convolve, xp, x, w, b, geometry)
-    around = (0, *range(2, y.ndim))
     return (
         y,
         lambda g: spread(g, w, geometry),
         lambda g: correlate(x, g, geometry),
-        lambda g: xp.sum(g, axis=around),
+        lambda g: compute("channel_sums", _channel_sums, xp, g),
     )
 
 
@@ -87,6 +86,10 @@ def correlate(xp: Any, x: Any, g: Any, /, geometry: Geometry) -> Any:
     else:
         w = compute("correlate", _correlate, xp, x, g, geometry)
     return w, lambda h: spread(g, h, geometry), lambda h: convolve(x, h, None, geometry)
+
+
+def _channel_sums(xp: Any, g: Any) -> Any:
+    return xp.sum(g, axis=(0, *range(2, g.ndim)))
 
 
 # ---- the three maps on plain arrays: columns and matrix products

@@ -91,6 +91,22 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
 
 
+def _sums(g: Any) -> bool:
+    return (
+        type(g) is np.ndarray
+        and g.dtype.char in "fd"
+        and 0 not in g.shape
+        and _last(g).flags.c_contiguous
+    )
+
+
+@kernel("channel_sums", NUMPY, _sums)
+def channel_sums(g: Any) -> Any:
+    """`(N, O, *L) -> (O,)`, as a product with ones: the fastest sum over rows that NumPy has."""
+    rows = _last(g).reshape(-1, g.shape[1])
+    return np.ones(len(rows), g.dtype) @ rows
+
+
 # ---- the input's gradient
 
 
