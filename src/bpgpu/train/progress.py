@@ -14,6 +14,9 @@ from bpgpu.train.callbacks import Callback
 REFRESH = 0.1
 """Seconds from one look at the loss to the next; on a GPU, where looking waits for the device, ten times as many."""
 
+FORMAT = "{desc} |{bar:16}| {percentage:3.0f}% {remaining}{postfix}"
+"""Where the end is known: short, so that the numbers fit into a line."""
+
 
 def progress_of(wish: Any, place: Any, epochs: int | None, batches: int | None) -> list[Callback]:
     """The callback that shows progress: none for `False`; `"auto"` looks where the output goes.
@@ -82,7 +85,12 @@ class Live(Callback):
     def on_train_begin(self, run: Any) -> None:
         _write(f"training on {self.place} ({self.place.reason})")
         self._bar = self.tqdm(
-            total=self.total, initial=run.batch, file=sys.stdout, dynamic_ncols=True, unit="batch"
+            total=self.total,
+            initial=run.batch,
+            file=sys.stdout,
+            dynamic_ncols=True,
+            unit="batch",
+            bar_format=None if self.total is None else FORMAT,
         )
         self._describe(run)
 
