@@ -21,6 +21,7 @@ from bpgpu.device import Device, device, devices, show_config, to_device, to_num
 
 if TYPE_CHECKING:
     from bpgpu import data, functional, interop, io, memory, nn, optim, random, testing, train, tree
+    from bpgpu.checking import check
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Device",
     "array_namespace",
+    "check",
     "check_grads",
     "checkpoint",
     "clip_grad_norm",
@@ -89,6 +91,7 @@ _FOLDERS = (
     "tree",
 )
 _ELSEWHERE = {
+    "check": "bpgpu.checking",
     "clip_grad_norm": "bpgpu.optim",
     "clip_grad_value": "bpgpu.optim",
     "compile": "bpgpu.replay",

@@ -62,7 +62,8 @@ def jax_function(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     check_function("jax_function", f)
     try:
-        return graphs.jax_node(f, vjp)
+        node: Callable[..., Any] = graphs.jax_node(f, vjp)
+        return node
     except ImportError as error:
         raise MissingPackageError(
             f"jax_function needs the package jax: pip install jax ({error})"
