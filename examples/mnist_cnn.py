@@ -26,13 +26,16 @@ ENOUGH = 0.98
 
 def mnist(folder: Path) -> tuple[Any, Any]:
     """The images, (10000, 1, 28, 28) in [0, 1], and the digits, (10000,)."""
-    found = [p for name in FILES for p in (folder / name, folder / f"{name}.gz") if p.exists()]
-    if len(found) < len(FILES):
+    found = [
+        next((p for p in (folder / name, folder / f"{name}.gz") if p.exists()), None)
+        for name in FILES
+    ]
+    if None in found:
         sys.exit(
             f"There is no MNIST in {folder}. Put {FILES[0]}.gz and {FILES[1]}.gz of the MNIST test set into a folder, "
             f"then: python {sys.argv[0]} FOLDER"
         )
-    images, labels = (bp.data.read_idx(path) for path in found[:2])
+    images, labels = (bp.data.read_idx(path) for path in found if path)
     return (images[:, None, :, :] / 255).astype("float32"), labels.astype("int64")
 
 
