@@ -46,17 +46,7 @@ def _gelu(x: Any, y: Any, slope: Any) -> None:
 
 
 def _rectifies(x: Any) -> bool:
-    return (
-        type(x) is np.ndarray
-        and x.size >= in_numpy.FEW
-        and x.dtype.char in "fd"
-        and _flat(x) is not None
-    )
-
-
-def _flat(x: Any) -> Any:
-    """All numbers in their order in memory, a view; `None` if there are gaps."""
-    return x.ravel("K") if x.flags.forc or _dense(x) else None
+    return type(x) is np.ndarray and x.size >= in_numpy.FEW and x.dtype.char in "fd" and _dense(x)
 
 
 def _dense(x: Any) -> bool:
