@@ -22,6 +22,7 @@ from bpgpu.device import Device, device, devices, show_config, to_device, to_num
 if TYPE_CHECKING:
     from bpgpu import data, functional, interop, io, memory, nn, optim, random, testing, train, tree
     from bpgpu.checking import check
+    from bpgpu.explaining import explain
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
     from bpgpu.optim import clip_grad_norm, clip_grad_value
@@ -47,6 +48,7 @@ __all__ = [
     "devices",
     "errors",
     "evaluate",
+    "explain",
     "fit",
     "functional",
     "grad",
@@ -96,6 +98,7 @@ _ELSEWHERE = {
     "clip_grad_value": "bpgpu.optim",
     "compile": "bpgpu.replay",
     "evaluate": "bpgpu.train",
+    "explain": "bpgpu.explaining",
     "fit": "bpgpu.train",
     "load": "bpgpu.io",
     "minimize": "bpgpu.minimizing",

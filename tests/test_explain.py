@@ -1,0 +1,81 @@
+"""`explain`: forward values and chain-rule products of a small network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpgpu as bp
+
+PAGE = Path(__file__).parents[1] / "docs" / "look_inside.md"
+PARAMS = {"w": np.asarray([[0.5, -1.0]]), "v": np.asarray([2.0])}
+X = np.asarray([[1.0], [2.0]])
+
+
+def loss(p: Any, x: Any) -> Any:
+    xp = bp.array_namespace(x)
+    return xp.mean(xp.tanh(x @ p["w"]) ** 2) + p["v"][0] * p["v"][0]
+
+
+def final(text: str, name: str) -> np.ndarray:
+    lines = [s for s in text.splitlines() if s.startswith(f"  dL/d{name} ")]
+    return np.asarray(eval(lines[-1].rpartition("= ")[2]))
+
+
+def test_the_last_products_are_the_gradient():
+    text = bp.explain(loss, PARAMS, X)
+    want = bp.grad(loss)(PARAMS, X)
+    for name in PARAMS:
+        np.testing.assert_allclose(final(text, name), want[name], rtol=1e-4)
+    assert "x1 = [[1], [2]]" in text
+    assert "h1 = matmul(x1, w)" in text
+    assert "dL/dw = x1^T @ dL/dh1" in text
+    assert "(way 1 of 2)" in text
+
+
+def test_a_module_is_explained():
+    bp.seed(0)
+    model = bp.nn.Sequential(bp.nn.Linear(2, 2), bp.nn.Tanh(), bp.nn.Linear(2, 1))
+    model = model.to(dtype="float64")
+    x, y = np.ones((1, 2)), np.zeros((1, 1))
+
+    def squares(m: Any, x: Any, y: Any) -> Any:
+        return bp.functional.mse_loss(m(x), y)
+
+    text = bp.explain(squares, model, x, y)
+    want = bp.grad(squares)(model, x, y)
+    for name, g in want.items():
+        np.testing.assert_allclose(final(text, name), g, rtol=1e-4, atol=1e-6)
+    assert type(model[0].weight) is np.ndarray
+
+
+def test_latex_is_written():
+    text = bp.explain(loss, PARAMS, X, form="latex")
+    assert text.startswith(r"\begin{align*}")
+    assert text.count("{") == text.count("}")
+    assert r"\frac{\partial L}{\partial \mathrm{w}}" in text
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "text"),
+    [
+        (lambda p: p["v"], bp.errors.NotDifferentiableError, "does not depend|scalar"),
+        (lambda p: 3.0, bp.errors.NotDifferentiableError, "does not depend on params"),
+        (3, bp.errors.ArgumentError, "explain"),
+    ],
+)
+def test_what_cannot_be_explained_is_told(f, error, text):
+    with pytest.raises((error, bp.errors.ShapeError), match=text):
+        bp.explain(f, PARAMS)
+    with pytest.raises(bp.errors.ArgumentError, match="form is"):
+        bp.explain(loss, PARAMS, X, form="html")
+
+
+def test_the_examples_of_the_page_run():
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), names)
