@@ -30,9 +30,9 @@ def main() -> None:
         model,
         train,
         loss=bp.nn.CrossEntropyLoss(label_smoothing=0.1),
-        optimizer=bp.optim.AdamW(model, lr=2e-3),
+        optimizer=bp.optim.AdamW(model, lr=4e-3),
         epochs=40,
-        batch_size=32,
+        batch_size=128,
         validation=validation,
         metrics=["accuracy"],
         stop=bp.train.EarlyStopping(patience=10),  # puts the best weights back
