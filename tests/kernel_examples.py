@@ -95,7 +95,7 @@ def convolutions() -> Iterator[Case]:
     yield Case(bound(f.conv1d, {"padding": 2}), ((3, 2, 9), (5, 2, 3), (5,)))
     yield Case(bound(f.conv3d, {"stride": 2}), ((2, 2, 5, 4, 6), (3, 2, 2, 1, 3), (3,)))
     yield Case(
-        f.conv2d, ((1, 16, 90, 80), (8, 16, 3, 3), (8,))
+        f.conv2d, ((1, 16, 140, 130), (8, 16, 3, 3), (8,))
     )  # columns of one example in portions
     yield Case(bound(f.conv_transpose2d, {"stride": 2}), ((2, 3, 5, 4), (3, 4, 3, 2), (4,)))
 
@@ -193,6 +193,9 @@ def attentions() -> Iterator[Case]:
             mask[0, :] = False  # a query that may look nowhere
             yield Case(bound(attend, {"attn_mask": mask}), shapes)
             yield Case(bound(attend, {"is_causal": True}), shapes, extreme)
+
+    large = ((40, 100, 2),) * 3  # in portions
+    yield Case(bound(attend, {"is_causal": True}), large)
 
 
 def updates(count: int, function: Callable[..., Any]) -> Iterator[Case]:

@@ -21,7 +21,7 @@ import numpy as np
 from bpgpu.kernels.registry import kernel
 
 NUMPY = "array_api_compat.numpy"
-PORTION = 2**22
+PORTION = 2**23
 """Bytes of columns that are made at a time.
 
 They stay in the cache that the cores share. Of smaller portions, half still stands in the cache of
