@@ -53,6 +53,16 @@ def test_a_module_is_explained():
     assert type(model[0].weight) is np.ndarray
 
 
+def test_cross_entropy_is_explained():
+    weight, x, labels = np.asarray([[0.3, -0.2], [0.1, 0.4]]), np.ones((2, 2)), np.asarray([0, 1])
+
+    def entropy(p: Any, x: Any, t: Any) -> Any:
+        return bp.functional.cross_entropy(x @ p, t)
+
+    text = bp.explain(entropy, weight, x, labels)
+    np.testing.assert_allclose(final(text, "w"), bp.grad(entropy)(weight, x, labels), rtol=1e-4)
+
+
 def test_latex_is_written():
     text = bp.explain(loss, PARAMS, X, form="latex")
     assert text.startswith(r"\begin{align*}")

@@ -6,6 +6,7 @@ a time, and each product is written down with its numbers.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,9 +21,9 @@ LARGEST = 400
 
 _OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow", "matmul": "matmul",
-    "floordiv": "floor_divide", "mod": "remainder",
+    "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
 }  # fmt: skip
-_UNARY = {"neg": "negative", "pos": "positive", "abs": "abs"}
+_UNARY = {"invert": "bitwise_invert", "neg": "negative", "pos": "positive", "abs": "abs"}
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
 }  # fmt: skip
@@ -51,7 +52,8 @@ class Told:
         return self.story
 
     def __getitem__(self, key: Any) -> Any:
-        return self.story.call("getitem", lambda x: x[key], (self,), {}, f"{self.name}[{key}]")
+        words = f"{self.name}[{_short_form(key)}]"
+        return self.story.call("getitem", operator.getitem, (self, key), {}, words)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("shape", "dtype", "ndim", "size", "device"):
@@ -64,6 +66,9 @@ class Told:
 
     def __bool__(self) -> bool:
         return bool(self.value)
+
+    def __index__(self) -> int:
+        return int(self.value)
 
     def __float__(self) -> float:
         return float(self.value)
@@ -146,6 +151,10 @@ def _is_told(x: Any) -> bool:
 
 
 def _short_form(x: Any) -> str:
+    if _is_told(x):
+        return str(x.name)
+    if type(x) is tuple:
+        return ", ".join(map(_short_form, x))
     return _number(x) if trees.is_array(x) else str(x)
 
 
