@@ -110,6 +110,34 @@ def test_a_loss_and_update_step_exports_for_any_batch(tmp_path):
         params = want["params"]
 
 
+def test_a_step_with_an_optimizer_exports(tmp_path):
+    params = {"w": normal(4, 1), "b": normal(1)}
+    optimizer = bp.optim.AdamW(nn.Linear(1, 1), lr=1e-2)
+    state = optimizer.init(params)
+
+    def update(p: Any, state: Any, x: Any, y: Any) -> Any:
+        def loss(p: Any) -> Any:
+            return bp.functional.mse_loss(x @ p["w"] + p["b"], y)
+
+        value, grads = bp.value_and_grad(loss)(p)
+        return value, *optimizer.update(grads, state, p)
+
+    example = (params, state, normal(5, 4), normal(5, 1))
+    path = tmp_path / "step.onnx"
+    bp.io.onnx.export(update, example, path, dynamic_batch={2: 0, 3: 0})
+    given = (params, state, normal(9, 4), normal(9, 1))
+    found = run(path, *(np.asarray(leaf) for leaf in bp.tree.leaves(given)))
+    for a, b in zip(found, bp.tree.leaves(update(*given)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_on_another_axis_is_free(tmp_path):
+    model = nn.GRU(4, 5)
+    bp.io.onnx.export(model, normal(3, 2, 4), tmp_path / "m.onnx", dynamic_batch={0: 1})
+    x = normal(3, 9, 4)
+    np.testing.assert_allclose(run(tmp_path / "m.onnx", x)[0], model(x)[0], rtol=1e-5, atol=1e-6)
+
+
 # ---- errors
 
 
