@@ -233,3 +233,15 @@ def test_compiled_training_is_the_same_bit_for_bit() -> None:
     b = fit_classes(theirs, epochs=4, compile=True)
     assert a.history == b.history
     assert_same(arrays(mine), arrays(theirs))
+
+
+def test_a_batch_whose_examples_all_weigh_nothing_changes_nothing() -> None:
+    x, y = classes(6)
+    weight = np.asarray([0, 0, 0, 0, 1, 1], "float32")
+    model, other = mlp(), mlp()
+    options: dict[str, Any] = {"batch_size": 2, "shuffle": False, "epochs": 2}
+    result = fit_classes(model, (x, y), sample_weight=weight, **options)
+    fit_classes(other, (x[4:], y[4:]), **options)
+    assert np.isfinite(result.history["loss"]).all()
+    for name, value in other.state_dict().items():
+        np.testing.assert_allclose(model.state_dict()[name], value, rtol=1e-5)

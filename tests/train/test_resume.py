@@ -237,3 +237,36 @@ def test_a_checkpoint_is_written_every_so_many_epochs(tmp_path: Path) -> None:
     fit_classes(checkpoint=Checkpoint(path, every_epochs=2), callbacks=[Watch()], epochs=5)
     assert len(set(times)) == 3  # none, after 2, after 4
     assert bp.load(path)["training"]["epoch"] == 5  # and at the end
+
+
+def test_a_loader_of_ones_own_is_taken_up_at_the_end_of_its_epoch(tmp_path: Path) -> None:
+    x, y = classes(20)
+
+    def train(**options: Any) -> dict[str, Any]:
+        model = mlp()
+        loader = bp.data.DataLoader((x, y), 8, shuffle=True, seed=0)
+        fit_classes(model, loader, device="cpu", epochs=2, **options)
+        return model.state_dict()
+
+    class Dies(bp.train.Callback):
+        def on_epoch_end(self, run: Any) -> None:
+            raise RuntimeError("dies before the epoch is saved")
+
+    saved = Checkpoint(tmp_path / "run.st", every_steps=3)  # an epoch has 3 batches
+    with pytest.raises(RuntimeError, match="dies"):
+        train(checkpoint=saved, callbacks=[Dies()])
+    resumed, whole = train(checkpoint=saved, resume=True), train()
+    assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_larger_bound_within_rules_joined_by_and_goes_on(tmp_path: Path) -> None:
+    model = mlp()
+    options: dict[str, Any] = {
+        "optimizer": bp.optim.SGD(model, lr=0.1),
+        "checkpoint": tmp_path / "run.st",
+    }
+    bound = bp.train.MaxEpochs(1)
+    first = fit_classes(model, stop=bp.train.MaxSteps(4) & bound, **options)
+    again = fit_classes(model, stop=bp.train.MaxSteps(9) & bound, resume=True, **options)
+    assert (first.steps, again.steps) == (4, 9)
+    assert again.stopped_by == "reached 9 steps and reached 1 epochs"

@@ -53,7 +53,9 @@ class Batches:
         for batch in itertools.islice(batches, skip, None):
             self.position += 1
             yield self._moved(batch)
-        if self.position == 0:
+        if self.position == 0 and not (
+            self.is_loader and self.count
+        ):  # a resumed one may be through
             raise DataError(f"{self.what}: it has no batches; there is nothing to train on")
         self.position = 0
 

@@ -112,6 +112,13 @@ class AllOf(Combined):
         self._forget()
 
     def at_start(self, run: Any) -> str | None:
+        """What a rule said before an interruption is forgotten if it no longer holds: its bound may be another one."""
+        for i, rule in enumerate(self.rules):
+            can_tell = type(rule).at_start is not StopRule.at_start and not isinstance(
+                rule, Combined
+            )
+            if can_tell and rule.at_start(run) is None:
+                self.steps[i] = self.epochs[i] = None
         return self._all()
 
     def after_step(self, run: Any) -> str | None:

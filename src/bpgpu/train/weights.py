@@ -43,11 +43,13 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
 
 
 def weighted_mean(terms: Array, weight: Array) -> Array:
-    """`sum(w l) / sum(w)`, as torch's class weights do; a weight of an example counts for all of its terms."""
+    """`sum(w l) / sum(w)`, as torch's class weights do; a weight of an example counts for all of its terms. Where all
+    weights are 0, it is 0."""
     xp = array_namespace(terms)
     shape = (*weight.shape, *(1,) * (len(terms.shape) - len(weight.shape)))
     weight = xp.reshape(xp.astype(weight, terms.dtype), shape) * xp.ones_like(terms)
-    return xp.sum(weight * terms) / xp.sum(weight)
+    total = xp.sum(weight)
+    return xp.sum(weight * terms) / xp.where(total == 0, xp.ones_like(total), total)
 
 
 class ClassWeights:
