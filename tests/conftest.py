@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ cache = Path(__file__).parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# a process runs thousands of tests: what one of them has freed goes back to the system
+os.environ.setdefault("BPGPU_KEEP_MALLOC", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would fight for them
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
@@ -53,8 +57,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_garbage_of_other_tests(request: pytest.FixtureRequest) -> None:
-    """A generator that other tests have left suspended is closed by the collector whenever it comes, and then runs once
-    more: `bpgpu.compile` sees it run, and does not replay."""
+def _each_file_for_itself(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What JAX has compiled for a file of tests is let go after it, or a process would grow by gigabytes.
+
+    Before tests of `bpgpu.compile` garbage is collected: a generator that other tests have left suspended is closed by
+    the collector whenever it comes, and then runs once more, which `compile` sees, and does not replay."""
     if "replay" in request.path.parts:
         gc.collect()
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
