@@ -269,4 +269,4 @@ def test_a_larger_bound_within_rules_joined_by_and_goes_on(tmp_path: Path) -> No
     first = fit_classes(model, stop=bp.train.MaxSteps(4) & bound, **options)
     again = fit_classes(model, stop=bp.train.MaxSteps(9) & bound, resume=True, **options)
     assert (first.steps, again.steps) == (4, 9)
-    assert again.stopped_by == "reached 9 steps and reached 1 epochs"
+    assert again.stopped_by == "reached 9 steps and reached 1 epoch"

@@ -146,6 +146,10 @@ def _first(reasons: list[str | None]) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 class MaxEpochs(StopRule):
     """Ends after `n` epochs; `fit(epochs=n)` is the same."""
 
@@ -153,7 +157,7 @@ class MaxEpochs(StopRule):
         self.n = count("MaxEpochs", "n", n)
 
     def after_epoch(self, run: Any) -> str | None:
-        return f"reached {self.n} epochs" if run.epoch >= self.n else None
+        return f"reached {_counted(self.n, 'epoch')}" if run.epoch >= self.n else None
 
     def at_start(self, run: Any) -> str | None:
         return self.after_epoch(run)
@@ -166,7 +170,7 @@ class MaxSteps(StopRule):
         self.n = count("MaxSteps", "n", n)
 
     def after_step(self, run: Any) -> str | None:
-        return f"reached {self.n} steps" if run.step >= self.n else None
+        return f"reached {_counted(self.n, 'step')}" if run.step >= self.n else None
 
     def at_start(self, run: Any) -> str | None:
         return self.after_step(run)
