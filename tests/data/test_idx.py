@@ -50,6 +50,7 @@ def test_shapes_at_the_edge(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 WHOLE = idx(X, 12)
 HUGE = idx(X, 12, (1 << 31, 1 << 31, 1 << 31))
+PACKED = gzip.compress(WHOLE, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,8 @@ HUGE = idx(X, 12, (1 << 31, 1 << 31, 1 << 31))
         (gzip.compress(WHOLE[:-1], mtime=0), "96 bytes, but the file has only 95"),
         (gzip.compress(WHOLE + b"x", mtime=0), "96 bytes, but the file has more"),
         (gzip.compress(HUGE, mtime=0), "more than .* bytes of gzip can hold"),
-        (gzip.compress(WHOLE, mtime=0)[:-9], "the gzip file is damaged or cut off"),
-        (gzip.compress(WHOLE, mtime=0)[:30] + b"junk" + gzip.compress(WHOLE, mtime=0)[34:], "the gzip file is damaged or cut off"),
+        (PACKED[:-9], "the gzip file is damaged or cut off"),
+        (PACKED[:30] + b"junk" + PACKED[34:], "the gzip file is damaged or cut off"),
         (idx(X[:0], 8, (0, 2**32 - 1, 2**32 - 1)), "is no shape of an array"),
     ],
 )  # fmt: skip
