@@ -18,6 +18,7 @@ import pytest
 
 import fake_cupy
 from bpgpu.backend import cupy as cuda
+from bpgpu.config import VARIABLES
 from bpgpu.device import Device, device, devices, show_config, to_device, to_numpy
 from bpgpu.errors import BpgpuError, DeviceError, DtypeError, LibraryError
 
@@ -672,7 +673,7 @@ def test_the_report_leaves_out_what_is_empty(
     install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install()
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_PATH"):
+    for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     show_config()
     text = capsys.readouterr().out

@@ -79,3 +79,14 @@ def test_trees_that_differ_are_told(one, other, text):
         return
     with pytest.raises(TreeError, match=text):
         tree.map(lambda x, y: x, one, other)
+
+
+def test_a_module_or_a_class_is_no_array_whatever_names_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tree, "_kinds", {})  # as if nothing had been asked about before
+    assert hasattr(np, "shape")
+    assert hasattr(np, "dtype")
+    assert not tree.is_array(np)
+    assert not tree.is_array(np.ndarray)
+    assert tree.is_array(np.ones(2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from bpgpu.errors import TreeError
@@ -88,6 +89,8 @@ def _find(cls: type, example: Any) -> Container | bool:
     for registered, how in _registered:
         if issubclass(cls, registered):
             return how
+    if issubclass(cls, (ModuleType, type)):  # NumPy itself and its classes have both names, too
+        return False
     if hasattr(example, "shape") and hasattr(example, "dtype"):
         return True
     if issubclass(cls, dict):
