@@ -17,6 +17,7 @@ from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.select import choose, keep
+from bpgpu.kernels import compute
 
 
 @rule
@@ -32,17 +33,26 @@ def _embedding(
     if type(w) is Traced:
         y = _embedding(w, index, padding_idx, by_frequency, scales)
     else:
-        y = xp.take(w, index, axis=0)
+        y = compute("take_rows", _take_rows, xp, w, index)
         y = y if scales is None else y * scales
 
     def pull(g: Any) -> Any:
-        if padding_idx is not None:
-            g = keep(g, _column(index != padding_idx))
         if by_frequency:
             g = g / _column(_frequencies(index, shape[0], raw(g)))
-        return scatter_add(g, shape, (index, ...))
+        return compute("add_rows", _add_rows, xp, g, index, shape[0], padding_idx)
 
     return y, pull
+
+
+def _take_rows(xp: Any, w: Any, index: Any) -> Any:
+    return xp.take(w, index, axis=0)
+
+
+def _add_rows(xp: Any, g: Any, index: Any, count: int, padding_idx: int | None) -> Any:
+    """`(N, D), (N,) -> (V, D)`: each row added at its index, but for those of the padding."""
+    if padding_idx is not None:
+        g = keep(g, _column(index != padding_idx))
+    return scatter_add(g, (count, g.shape[1]), (index, ...))
 
 
 def _column(x: Any) -> Any:

@@ -18,26 +18,39 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.arguments import Array
+from bpgpu.kernels import compute
 
 
 @rule
 def _softmax(xp: Any, x: Any, /, axis: int) -> Any:
-    if type(x) is Traced:
-        y = _softmax(x, axis)
-    else:
-        e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-        y = e / xp.sum(e, axis=axis, keepdims=True)
-    return y, lambda g: y * (g - xp.sum(g * y, axis=axis, keepdims=True))
+    nested = type(x) is Traced
+    y = _softmax(x, axis) if nested else compute("softmax", _softmax_of, xp, x, axis)
+    return y, lambda g: compute("softmax_gradient", _softmax_gradient, xp, y, g, axis)
+
+
+def _softmax_of(xp: Any, x: Any, axis: int) -> Any:
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def _softmax_gradient(xp: Any, y: Any, g: Any, axis: int) -> Any:
+    return y * (g - xp.sum(g * y, axis=axis, keepdims=True))
 
 
 @rule
 def _log_softmax(xp: Any, x: Any, /, axis: int) -> Any:
-    if type(x) is Traced:
-        y = _log_softmax(x, axis)
-    else:
-        z = x - xp.max(x, axis=axis, keepdims=True)
-        y = z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True))
-    return y, lambda g: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True)
+    nested = type(x) is Traced
+    y = _log_softmax(x, axis) if nested else compute("log_softmax", _log_softmax_of, xp, x, axis)
+    return y, lambda g: compute("log_softmax_gradient", _log_softmax_gradient, xp, y, g, axis)
+
+
+def _log_softmax_of(xp: Any, x: Any, axis: int) -> Any:
+    z = x - xp.max(x, axis=axis, keepdims=True)
+    return z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True))
+
+
+def _log_softmax_gradient(xp: Any, y: Any, g: Any, axis: int) -> Any:
+    return g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True)
 
 
 def _along(
