@@ -98,6 +98,17 @@ def convolutions() -> Iterator[Case]:
         f.conv2d, ((1, 16, 140, 130), (8, 16, 3, 3), (8,))
     )  # columns of one example in portions
     yield Case(bound(f.conv_transpose2d, {"stride": 2}), ((2, 3, 5, 4), (3, 4, 3, 2), (4,)))
+    for settings in (
+        {"stride": 3},  # some inputs are reached by nothing
+        {"stride": 2, "padding": 1, "dilation": 2},
+        {"padding": 4},  # more zeros than the kernel is wide
+    ):
+        yield Case(bound(f.conv2d, settings), ((3, 5, 9, 10), (7, 5, 2, 3), (7,)), last)
+    yield Case(bound(f.conv1d, {"stride": 2, "padding": 1}), ((1, 2, 1), (3, 2, 1), (3,)))
+    for channels in (17, 40, 70, 100):  # of results: several vectors, the last not full
+        shapes = ((5, 3, 6, 7), (channels, 3, 3, 3), (channels,))
+        yield Case(bound(f.conv2d, {"padding": 1}), shapes, last)
+    yield Case(bound(f.conv2d, {"padding": 1}), ((300, 8, 4, 4), (9, 8, 3, 3), (9,)), last)
 
 
 def products() -> Iterator[Case]:

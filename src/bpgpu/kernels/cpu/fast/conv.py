@@ -1,45 +1,257 @@
-"""The gradient of the input of a convolution of images with a stride: columns added up, compiled."""
+"""Convolution, channels last, as a product of a matrix that is never made: tiles of it are summed
+in registers, each number read from where it stands in the image.
+
+An example with its zeros around stays in the cache of the core that works on it.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from bpgpu.kernels.cpu import conv as in_numpy
-from bpgpu.kernels.cpu.fast.compiling import compiled
+from bpgpu.kernels.cpu.fast import gather
+from bpgpu.kernels.cpu.fast.compiling import compiled, inlined
+from bpgpu.kernels.cpu.fast.threads import cut, share
+from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, add1, add2, set1, set2, set3
 from bpgpu.kernels.registry import kernel
 
+FEW = 2**21
+"""Products that are not worth a thread of their own."""
+MANY = 2**16
+"""Weights of a plain product with which NumPy is as fast."""
+STRETCH = 512
+"""So many results are computed channel after channel, before the next are."""
+CACHE = 2**19
+"""Bytes that stay in the cache of a core."""
 
-def _accepts(g: Any, w: Any, geometry: Any) -> bool:
-    return (
-        g.ndim == 4
-        and set(geometry.stride) != {1}
-        and not geometry.is_product
-        and in_numpy.accepts(g, w, geometry)
-    )
+
+def _accepts(a: Any, b: Any, *rest: Any) -> bool:
+    many = rest[-1].is_product and a.shape[1] * b.shape[1] >= MANY
+    return a.ndim <= 5 and not many and in_numpy.accepts(a, b, *rest)
+
+
+@kernel("convolve", in_numpy.NUMPY, _accepts)
+def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
+    """As `cpu.conv` has it."""
+    matrix = np.moveaxis(w, (0, 1), (-1, -2))  # (*K, C, O)
+    plan = gather.forward(geometry, x.shape[1])
+    return _gathered(x, matrix, b, plan, geometry.counts)
 
 
 @kernel("spread", in_numpy.NUMPY, _accepts)
 def spread(g: Any, w: Any, geometry: Any) -> Any:
     """As `cpu.conv` has it."""
-    return in_numpy.scattered(np.moveaxis(g, 1, -1), w, geometry, _add_columns)
+    matrix = np.moveaxis(w, (0, 1), (-2, -1))  # (*K, O, C)
+    plan = gather.backward(geometry, g.shape[1])
+    return _gathered(g, matrix, None, plan, geometry.sizes)
 
 
-def _add_columns(out: Any, columns: Any, geometry: Any) -> None:
-    _add(out, columns, *geometry.kernel, *geometry.stride, *geometry.dilation)
+@kernel("correlate", in_numpy.NUMPY, _accepts)
+def correlate(x: Any, g: Any, geometry: Any) -> Any:
+    """As `cpu.conv` has it."""
+    c, o = x.shape[1], g.shape[1]
+    plan = gather.lines(geometry, c, o)
+    lines = cut(len(x) * len(plan.runs), FEW // (geometry.counts[-1] * len(plan.rows) * o) + 1)
+    sums = np.zeros((len(lines), math.prod(geometry.kernel) * c, o), x.dtype)
+    move = (geometry.counts[-1], geometry.stride[-1] * c)
+    source = (*_images(x, geometry.pads), _last(g).reshape(len(g), -1))
+    share(
+        lambda total, line: _add_lines(*source, *plan, *move, total.reshape(-1), o, *line),
+        list(zip(sums, lines, strict=True)),
+    )
+    w = sums.sum(0) if len(sums) > 1 else sums[0]
+    w = w.reshape(*geometry.kernel, c, o)
+    return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
+
+
+# ---- the input and the output
+
+
+def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -> Any:
+    """The results of a gathering, `(N, O, *sizes)`, channels last in memory."""
+    n, o = len(x), matrix.shape[-1]
+    y = (np.empty if plan.whole else np.zeros)((n, *sizes, o), x.dtype)
+    if len(plan.parts) == 0:  # only zeros around the input are ever read
+        return np.moveaxis(y, -1, 1)
+    matrix = matrix.reshape(-1, *matrix.shape[-2:])[plan.taps]
+    weights, start = _packed(matrix, b)
+    source = _images(x, plan.pads)
+    tables = (plan.rows, plan.places * o, plan.runs, plan.parts)
+    count = plan.parts[-1, 1]
+    least = FEW * len(plan.parts) // matrix.size + 1
+    share(
+        lambda *rows: _fill(*source, *tables, count, weights, start, y.reshape(n, -1), o, *rows),
+        cut(n * count, least),
+    )
+    return np.moveaxis(y, -1, 1)
+
+
+def _last(x: Any) -> Any:
+    """`(N, C, *S)` as `(N, *S, C)`, without gaps in memory."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+def _images(x: Any, pads: Any) -> tuple[Any, ...]:
+    """The examples as images of three axes, the zeros before each, and the sizes with zeros."""
+    x = _last(x)
+    spare = 3 - len(pads)
+    x = x.reshape(len(x), *(1,) * spare, *x.shape[1:])
+    pads = ((0, 0),) * spare + tuple(pads)
+    sizes = [s + a + b for s, (a, b) in zip(x.shape[1:], pads, strict=False)]
+    return x, np.asarray([a for a, _ in pads]), np.asarray(sizes)
+
+
+def _packed(matrix: Any, b: Any) -> tuple[Any, Any]:
+    """The weights `(T, C, O)` in the order in which tiles read them, and where the sums start.
+
+    The columns fall into blocks of up to three vectors, the last filled up with zeros:
+    `(blocks, T C, lanes)`."""
+    o, lanes = matrix.shape[-1], BYTES // matrix.itemsize
+    vectors = -(-o // lanes)
+    width = lanes * (vectors if vectors <= 3 else 3 if vectors % 3 == 0 else 2)
+    blocks = -(-o // width)
+    filled = np.zeros((math.prod(matrix.shape[:-1]), blocks * width), matrix.dtype)
+    filled[:, :o] = matrix.reshape(-1, o)
+    start = np.zeros(blocks * width, matrix.dtype)
+    if b is not None:
+        start[:o] = b
+    filled = filled.reshape(-1, blocks, width).swapaxes(0, 1)
+    return np.ascontiguousarray(filled), start.reshape(blocks, width)
+
+
+# ---- the loops
+
+
+@inlined
+def _surround(x: Any, before: Any, out: Any) -> None:
+    """Put an image into the middle of another."""
+    d, h, w, _ = x.shape
+    for i in range(d):
+        for j in range(h):
+            to = out[i + before[0], j + before[1], before[2] : before[2] + w].reshape(-1)
+            line = x[i, j].reshape(-1)
+            for k in range(line.size):
+                to[k] = line[k]
 
 
 @compiled
-def _add(
-    out: Any, columns: Any, high: int, wide: int, down: int, right: int, d_down: int, d_right: int
+def _fill(
+    x: Any,
+    before: Any,
+    sizes: Any,
+    rows: Any,
+    places: Any,
+    runs: Any,
+    parts: Any,
+    count: int,
+    weights: Any,
+    start: Any,
+    y: Any,
+    o: int,
+    first: int,
+    last: int,
 ) -> None:
-    n, h, w, _, c = columns.shape
-    for e in range(n):
-        for i in range(h):
-            for j in range(w):
-                for k in range(high * wide):
-                    to = out[e, i * down + k // wide * d_down, j * right + k % wide * d_right]
-                    part = columns[e, i, j, k]
-                    for m in range(c):
-                        to[m] += part[m]
+    """The results from row `first` to `last`, counted through the examples, `count` in each."""
+    channels = x.shape[-1]
+    around = np.zeros((sizes[0], sizes[1], sizes[2], channels), x.dtype)
+    inside = around.size == x[0].size
+    blocks, _, width = weights.shape
+    for n in range(first // count, (last - 1) // count + 1):
+        if not inside:
+            _surround(x[n], before, around)
+        a = (x[n] if inside else around).reshape(-1)
+        for part in parts:
+            top = max(part[0], first - n * count)
+            end = min(part[1], last - n * count)
+            reach = runs[part[2] : part[3]]
+            for stretch in range(top, end, STRETCH):
+                bottom = min(stretch + STRETCH, end)
+                for block in range(blocks):
+                    b = weights[block, part[4] * channels :].reshape(-1)
+                    c, left = y[n, block * width :], o - block * width
+                    for row in range(stretch, bottom, ROWS):
+                        high = min(ROWS, bottom - row)
+                        window = (a, rows, row, reach, part[5], 1)
+                        _set(window, b, width, start[block], c, places, high, left)
+
+
+@compiled
+def _add_lines(
+    x: Any,
+    before: Any,
+    sizes: Any,
+    g: Any,
+    rows: Any,
+    places: Any,
+    runs: Any,
+    length: int,
+    step: int,
+    total: Any,
+    o: int,
+    first: int,
+    last: int,
+) -> None:
+    """Add to the weights what the lines from `first` to `last` of the results say, counted through
+    the examples. As many are taken together as the cache holds, of several examples or of one."""
+    channels, count, end = x.shape[-1], len(runs), len(rows) - (ROWS - 1)
+    width = 2 * (BYTES // x.itemsize)
+    lines = max(1, CACHE // (length * (channels + width) * x.itemsize))
+    group = max(1, lines // count)
+    around = np.zeros((group, sizes[0], sizes[1], sizes[2], channels), x.dtype)
+    inside = around[0].size == x[0].size
+    reach = np.empty(group * count, np.int64)
+    for i in range(reach.size):
+        reach[i] = i // count * around[0].size + runs[i % count]
+    for n in range(first // count, (last - 1) // count + 1, group):
+        if not inside:
+            for i in range(n, min(n + group, len(x))):
+                _surround(x[i], before, around[i - n])
+        a = (x[n:] if inside else around).reshape(-1)
+        g_n = g[n:].reshape(-1)
+        bottom = min(group * count, last - n * count)
+        for line in range(max(0, first - n * count), bottom, lines):
+            part = reach[line : min(line + lines, bottom)]
+            arrived = g_n[line * length * o : (line + len(part)) * length * o]
+            for column in range(0, o, width):
+                b, apart = arrived[column:], o
+                if o > width:  # side by side, since neighbours in memory are sooner at hand
+                    b, apart = _columns(arrived.reshape(-1, o), column, width), width
+                for row in range(0, end, ROWS):
+                    high = min(ROWS, end - row)
+                    window = (a, rows, row, part, length, step)
+                    _add(window, b, apart, total[column:], places, high, o - column)
+
+
+@inlined
+def _columns(g: Any, column: int, width: int) -> Any:
+    out = np.zeros((len(g), width), g.dtype)
+    for i in range(len(g)):
+        for j in range(min(width, g.shape[1] - column)):
+            out[i, j] = g[i, column + j]
+    return out.reshape(-1)
+
+
+@inlined
+def _set(
+    window: Any, b: Any, width: int, start: Any, c: Any, places: Any, height: int, left: int
+) -> None:
+    a, rows, row, runs, length, step = window
+    vectors = width // (BYTES // a.itemsize)
+    if vectors == 1:
+        set1(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+    elif vectors == 2:
+        set2(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+    else:
+        set3(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+
+
+@inlined
+def _add(window: Any, b: Any, apart: int, c: Any, places: Any, height: int, left: int) -> None:
+    a, rows, row, runs, length, step = window
+    if left <= BYTES // a.itemsize:
+        add1(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
+    else:
+        add2(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
