@@ -7,7 +7,6 @@ is first asked for, and `Device.reason` tells in one sentence why a device was c
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import re
 import sys
@@ -45,8 +44,9 @@ class Device:
 
     @property
     def xp(self) -> Any:
-        """The namespace of its arrays: `array_api_compat.numpy` or `array_api_compat.cupy`, imported on first use."""
-        return importlib.import_module(_NAMESPACES[self.type])
+        """The namespace of its arrays: `array_api_compat.numpy`, or `array_api_compat.cupy` with what CuPy lacks put
+        right; imported on first use."""
+        return self._services.namespace()
 
     def asarray(self, data: Any, dtype: Any = None) -> Any:
         """`data` as an array on this device: numbers, nested lists, or an array of any library and device.
@@ -108,10 +108,10 @@ class _Services(Protocol):
     def entered(self, index: int | None) -> Any: ...
     def memory(self, index: int | None) -> Memory: ...
     def name(self, index: int | None) -> str: ...
+    def namespace(self) -> Any: ...
 
 
 _SERVICES: dict[str, _Services] = {"cpu": host, "cuda": cupy}
-_NAMESPACES = {"cpu": "array_api_compat.numpy", "cuda": "array_api_compat.cupy"}
 
 _entered: ContextVar[tuple[tuple[Device, Any], ...]] = ContextVar("bpgpu_devices", default=())
 """The devices whose `with` blocks are open, outermost first: each thread and task has its own."""

@@ -97,6 +97,10 @@ class CheckpointError(BpgpuError, ValueError):
     """A file is no checkpoint, is damaged, or does not belong to what it was to be loaded into."""
 
 
+class CaptureError(BpgpuError, TypeError):
+    """A step does what a CUDA graph cannot hold: it waits for a value, or copies from the host."""
+
+
 class ExportError(BpgpuError, ValueError):
     """A model or a function cannot be written in the form that was asked for, such as ONNX."""
 

@@ -12,8 +12,9 @@ from bpgpu.autodiff.dtypes import is_floating
 from bpgpu.autodiff.namespace import Namespace
 from bpgpu.autodiff.tape import Tape
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.replay.lint import capture_lint
 
-__all__ = ["recording_namespace"]
+__all__ = ["capture_lint", "recording_namespace"]
 
 CREATION = frozenset(
     (

@@ -35,7 +35,11 @@ def _load(name: str, xp: Any) -> Backend:
         from bpgpu.backend.jax import JaxBackend
 
         return JaxBackend(xp)
-    return StridedBackend(xp) if library == "cupy" else Backend(xp)
+    if library == "cupy":
+        from bpgpu.backend.cupy_arrays import CupyBackend
+
+        return CupyBackend(xp)
+    return StridedBackend(xp) if library == "bpgpu.capture_lint" else Backend(xp)
 
 
 def default_namespace() -> Any:

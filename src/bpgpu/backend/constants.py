@@ -22,6 +22,6 @@ def constant(xp: Any, like: Any, numbers: Numbers, dtype: Any) -> Any:
     return xp.asarray(list(numbers), dtype=dtype, device=device)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.cache  # for good: a captured graph reads them wherever they are
 def _kept(xp: Any, device: Any, numbers: Numbers, dtype: Any) -> Any:
     return xp.asarray(list(numbers), dtype=dtype, device=device)

@@ -209,6 +209,13 @@ def _first_line(error: BaseException) -> str:
 # ---- the devices
 
 
+def namespace() -> Any:
+    """The namespace of CuPy's arrays."""
+    from bpgpu.backend import cupy_arrays
+
+    return cupy_arrays.namespace()
+
+
 def asarray(data: Any, dtype: Any, index: int | None) -> Any:
     """`data` as a CuPy array on a device: from the host, or straight from where it is if that is a GPU."""
     import cupy

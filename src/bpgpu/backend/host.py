@@ -89,6 +89,7 @@ def _from_strict(x: Any) -> NumpyArray:
 
 _CONVERTERS: dict[str, Callable[[Any], NumpyArray]] = {
     "array_api_strict": _from_strict,
+    "bpgpu": _from_cupy,  # arrays of bpgpu.testing.capture_lint
     "cupy": _from_cupy,
     "torch": _from_torch,
 }
@@ -133,6 +134,13 @@ def asarray(data: Any, dtype: Any, index: int | None = None) -> NumpyArray:
 
 
 # ---- the device
+
+
+def namespace() -> Any:
+    """The namespace of NumPy's arrays."""
+    import array_api_compat.numpy as xp
+
+    return xp
 
 
 def synchronize(index: int | None) -> None:

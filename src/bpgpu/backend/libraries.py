@@ -61,9 +61,9 @@ def _wrapped(cls: type) -> Any:
 
             return array_api_compat.torch
         if name == "cupy.ndarray":
-            import array_api_compat.cupy
+            from bpgpu.backend import cupy_arrays
 
-            return array_api_compat.cupy
+            return cupy_arrays.namespace()
         if name in ("numpy.ndarray", "numpy.generic"):
             import array_api_compat.numpy
 
