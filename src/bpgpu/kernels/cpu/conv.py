@@ -91,7 +91,7 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
 
 
-def _sums(g: Any) -> bool:
+def sums_columns(g: Any) -> bool:
     return (
         type(g) is np.ndarray
         and g.dtype.char in "fd"
@@ -100,7 +100,7 @@ def _sums(g: Any) -> bool:
     )
 
 
-@kernel("channel_sums", NUMPY, _sums)
+@kernel("channel_sums", NUMPY, sums_columns)
 def channel_sums(g: Any) -> Any:
     """`(N, O, *L) -> (O,)`, as a product with ones: the fastest sum over rows that NumPy has."""
     rows = _last(g).reshape(-1, g.shape[1])

@@ -12,6 +12,7 @@ from bpgpu.kernels.cpu import gelu as in_numpy
 from bpgpu.kernels.cpu.conv import NUMPY
 from bpgpu.kernels.cpu.fast.compiling import compiled
 from bpgpu.kernels.cpu.fast.scalars import exp
+from bpgpu.kernels.cpu.fast.threads import LEAST, cut, share
 from bpgpu.kernels.cpu.update import accepts, numbers
 from bpgpu.kernels.registry import kernel
 
@@ -64,19 +65,24 @@ def relu(x: Any) -> Any:
     """`max(0, x)`, and the pull, which lets the gradient through where that is not 0."""
     y = np.empty_like(x)
     out = y.ravel("K")
-    _relu(x.ravel("K"), out)
+    _shared(_relu, x.ravel("K"), out)
 
     def pull(g: Any) -> Any:
         found = np.empty_like(y)
         if g.strides == y.strides and g.dtype == y.dtype:
-            _through_relu(out, g.ravel("K"), found.ravel("K"))
+            _shared(_through_relu, out, g.ravel("K"), found.ravel("K"))
         else:
             np.copyto(found, g)
             flat = found.ravel("K")
-            _through_relu(out, flat, flat)
+            _shared(_through_relu, out, flat, flat)
         return found
 
     return y, pull
+
+
+def _shared(loop: Any, *arrays: Any) -> None:
+    """A loop over the numbers of arrays, shared out."""
+    share(loop, [tuple([a[i:j] for a in arrays]) for i, j in cut(arrays[0].size, LEAST)])
 
 
 @compiled

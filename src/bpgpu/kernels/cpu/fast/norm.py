@@ -1,8 +1,4 @@
-"""Batch, layer and RMS normalisation, compiled.
-
-Down the columns, sums over a few rows are taken in the dtype of the numbers and added up in
-float64, so that many rows lose no digits.
-"""
+"""Batch, layer and RMS normalisation, compiled."""
 
 from __future__ import annotations
 
@@ -12,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from bpgpu.kernels.cpu.conv import NUMPY
+from bpgpu.kernels.cpu.fast.columns import ROWS, batch_norm
 from bpgpu.kernels.cpu.fast.compiling import compiled
 from bpgpu.kernels.cpu.norm import accepts, arranged, is_down
 from bpgpu.kernels.registry import kernel
-
-ROWS = 64
-"""So many rows are summed in their own dtype."""
 
 
 @kernel("standardize", NUMPY, accepts)
@@ -25,99 +19,8 @@ def standardize(
     x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: bool
 ) -> tuple[Any, ...]:
     """As `cpu.norm` has it."""
-    make = _down_columns if is_down(x, axes) else _along_rows
+    make = batch_norm if is_down(x, axes) else _along_rows
     return arranged(make, x, w, b, axes, eps, centre)
-
-
-# ---- down the columns: batch norm
-
-
-def _down_columns(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:
-    n = len(x)
-    mean, variance = np.zeros((2, x.shape[1]), x.dtype)
-    _moments(x, mean, variance)
-    inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
-    factor = w * inverse
-    y = np.empty_like(x)
-    _scaled(x, mean, factor, np.zeros_like(mean) if b is None else b, y)
-
-    def back(g: Any, wanted: tuple[bool, ...]) -> Any:
-        of_g, of_gd = np.zeros((2, x.shape[1]), x.dtype)
-        _sums(g, x, mean, of_g, of_gd)
-        gx = np.empty_like(g) if wanted[0] else None
-        if gx is not None:
-            slope = of_gd * (inverse * inverse / n)
-            _through_columns(g, x, mean, of_g / n, slope, factor, gx)
-        return gx, of_gd * inverse, of_g
-
-    return y, mean, variance, back
-
-
-@compiled
-def _moments(x: Any, mean: Any, variance: Any) -> None:
-    n, c = x.shape
-    total, part = np.zeros(c), np.zeros_like(mean)
-    for start in range(0, n, ROWS):
-        part[:] = 0
-        for row in x[start : start + ROWS]:
-            for j in range(c):
-                part[j] += row[j]
-        for j in range(c):
-            total[j] += part[j]
-    for j in range(c):
-        mean[j] = total[j] / n
-    total[:] = 0
-    for start in range(0, n, ROWS):
-        part[:] = 0
-        for row in x[start : start + ROWS]:
-            for j in range(c):
-                d = row[j] - mean[j]
-                part[j] += d * d
-        for j in range(c):
-            total[j] += part[j]
-    for j in range(c):
-        variance[j] = total[j] / n
-
-
-@compiled
-def _scaled(x: Any, mean: Any, factor: Any, b: Any, y: Any) -> None:
-    n, c = x.shape
-    for i in range(n):
-        row, out = x[i], y[i]
-        for j in range(c):
-            out[j] = (row[j] - mean[j]) * factor[j] + b[j]
-
-
-@compiled
-def _sums(g: Any, x: Any, mean: Any, of_g: Any, of_gd: Any) -> None:
-    n, c = x.shape
-    one, two = np.zeros(c), np.zeros(c)
-    part, other = np.zeros_like(mean), np.zeros_like(mean)
-    for start in range(0, n, ROWS):
-        part[:] = 0
-        other[:] = 0
-        for i in range(start, min(start + ROWS, n)):
-            arrived, row = g[i], x[i]
-            for j in range(c):
-                part[j] += arrived[j]
-                other[j] += arrived[j] * (row[j] - mean[j])
-        for j in range(c):
-            one[j] += part[j]
-            two[j] += other[j]
-    for j in range(c):
-        of_g[j] = one[j]
-        of_gd[j] = two[j]
-
-
-@compiled
-def _through_columns(
-    g: Any, x: Any, mean: Any, of_g: Any, of_gd: Any, factor: Any, out: Any
-) -> None:
-    n, c = x.shape
-    for i in range(n):
-        arrived, row, to = g[i], x[i], out[i]
-        for j in range(c):
-            to[j] = (arrived[j] - (row[j] - mean[j]) * of_gd[j] - of_g[j]) * factor[j]
 
 
 # ---- along the rows: layer norm; RMS norm leaves the mean out

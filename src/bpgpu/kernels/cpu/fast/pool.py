@@ -9,6 +9,7 @@ import numpy as np
 from bpgpu.kernels.cpu import pool as in_numpy
 from bpgpu.kernels.cpu.conv import NUMPY
 from bpgpu.kernels.cpu.fast.compiling import compiled
+from bpgpu.kernels.cpu.fast.threads import LEAST, cut, share
 from bpgpu.kernels.registry import kernel
 
 
@@ -32,7 +33,7 @@ def maxima(x: Any, lines: Any) -> Any:
     x = _last(x)
     high, wide = (line.kernel for line in lines)
     y = np.empty((x.shape[0], x.shape[1] // high, x.shape[2] // wide, x.shape[3]), x.dtype)
-    _maxima(x, high, wide, y)
+    share(_maxima, [(x[at], high, wide, y[at]) for at in _cut(x)])
     return np.moveaxis(y, -1, 1)
 
 
@@ -41,8 +42,14 @@ def max_gradient(x: Any, y: Any, g: Any, lines: Any) -> Any:
     """As `cpu.pool` has it."""
     x, y, g = _last(x), np.ascontiguousarray(_last(y)), np.ascontiguousarray(_last(g))
     out = np.empty_like(x)
-    _max_gradient(x, y, g, lines[0].kernel, lines[1].kernel, out)
+    sizes = (lines[0].kernel, lines[1].kernel)
+    share(_max_gradient, [(x[at], y[at], g[at], *sizes, out[at]) for at in _cut(x)])
     return np.moveaxis(out, -1, 1)
+
+
+def _cut(x: Any) -> list[slice]:
+    """Examples, shared out."""
+    return [slice(*part) for part in cut(len(x), LEAST // x[0].size)]
 
 
 @compiled
