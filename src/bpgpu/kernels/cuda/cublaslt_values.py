@@ -1,0 +1,75 @@
+"""The numbers of cuBLASLt's C headers that are used, under the names that they have there.
+
+`cublasLt.h`, `cublas_api.h` and `library_types.h` of CUDA 12 and 13 agree on all of them; a test
+compares them with the headers that are installed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VALUES: Final[dict[str, int]] = {
+    # cudaDataType
+    "CUDA_R_32F": 0,
+    "CUDA_R_64F": 1,
+    "CUDA_R_16F": 2,
+    "CUDA_R_16BF": 14,
+    # cublasComputeType_t: in what the sums are made, and what the numbers may be rounded to first
+    "CUBLAS_COMPUTE_32F": 68,
+    "CUBLAS_COMPUTE_64F": 70,
+    "CUBLAS_COMPUTE_32F_FAST_16F": 74,
+    "CUBLAS_COMPUTE_32F_FAST_16BF": 75,
+    "CUBLAS_COMPUTE_32F_FAST_TF32": 77,
+    # cublasOperation_t
+    "CUBLAS_OP_N": 0,
+    "CUBLAS_OP_T": 1,
+    # cublasLtMatmulDescAttributes_t
+    "CUBLASLT_MATMUL_DESC_TRANSA": 3,
+    "CUBLASLT_MATMUL_DESC_TRANSB": 4,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE": 7,
+    "CUBLASLT_MATMUL_DESC_BIAS_POINTER": 8,
+    "CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE": 10,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER": 11,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD": 12,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE": 13,
+    # cublasLtMatrixLayoutAttribute_t
+    "CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT": 5,
+    "CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET": 6,
+    # cublasLtMatmulPreferenceAttributes_t
+    "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES": 1,
+    "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES": 5,
+    "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES": 6,
+    "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES": 7,
+    "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES": 8,
+    # cublasLtEpilogue_t
+    "CUBLASLT_EPILOGUE_DEFAULT": 1,
+    "CUBLASLT_EPILOGUE_RELU": 2,
+    "CUBLASLT_EPILOGUE_BIAS": 4,
+    "CUBLASLT_EPILOGUE_RELU_BIAS": 6,
+    "CUBLASLT_EPILOGUE_GELU": 32,
+    "CUBLASLT_EPILOGUE_GELU_BIAS": 36,
+    "CUBLASLT_EPILOGUE_RELU_AUX": 130,
+    "CUBLASLT_EPILOGUE_RELU_AUX_BIAS": 134,
+    "CUBLASLT_EPILOGUE_DRELU": 136,
+    "CUBLASLT_EPILOGUE_DRELU_BGRAD": 152,
+    "CUBLASLT_EPILOGUE_GELU_AUX": 160,
+    "CUBLASLT_EPILOGUE_GELU_AUX_BIAS": 164,
+    "CUBLASLT_EPILOGUE_DGELU": 192,
+    "CUBLASLT_EPILOGUE_DGELU_BGRAD": 208,
+    "CUBLASLT_EPILOGUE_BGRADA": 256,
+    "CUBLASLT_EPILOGUE_BGRADB": 512,
+}
+
+STATUS: Final[dict[str, int]] = {
+    "CUBLAS_STATUS_SUCCESS": 0,
+    "CUBLAS_STATUS_NOT_INITIALIZED": 1,
+    "CUBLAS_STATUS_ALLOC_FAILED": 3,
+    "CUBLAS_STATUS_INVALID_VALUE": 7,
+    "CUBLAS_STATUS_ARCH_MISMATCH": 8,
+    "CUBLAS_STATUS_MAPPING_ERROR": 11,
+    "CUBLAS_STATUS_EXECUTION_FAILED": 13,
+    "CUBLAS_STATUS_INTERNAL_ERROR": 14,
+    "CUBLAS_STATUS_NOT_SUPPORTED": 15,
+    "CUBLAS_STATUS_LICENSE_ERROR": 16,
+}
+"""What a function returns."""
