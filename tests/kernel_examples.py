@@ -65,6 +65,7 @@ def of(kernel: str) -> Iterable[Case]:
         "correlate": lambda: (*convolutions(), *products()),
         "channel_sums": biases,
         "standardize": norms,
+        "affine": affine_maps,
         "lstm": lambda: recurrences(4),
         "gru": lambda: recurrences(3),
         "maxima": pools,
@@ -140,6 +141,15 @@ def norms() -> Iterator[Case]:
     yield Case(lambda x, w: f.layer_norm(x, (300,), w), ((900, 300), (300,)))
     yield Case(lambda x: f.layer_norm(x, (1,)), ((3, 1),))
     yield Case(lambda x, w: f.rms_norm(x, (6,), w, 1e-3), ((2, 5, 6), (6,)))
+
+
+def affine_maps() -> Iterator[Case]:
+    def batch_norm(x: Any, w: Any, b: Any) -> Any:
+        m, v = np.arange(4.0, dtype=w.dtype), np.ones(4, w.dtype)
+        return f.batch_norm(x, m, v, w, b)
+
+    yield Case(batch_norm, ((3, 4, 5, 2), (4,), (4,)), last)
+    yield Case(batch_norm, ((70, 4), (4,), (4,)))
 
 
 def recurrences(gates: int) -> Iterator[Case]:

@@ -45,10 +45,9 @@ def with_bpgpu(w: Workload, mode: str) -> tuple[Step, Step]:
     step = bp.compile(train) if "compiled" in mode else train
 
     def infer() -> Any:
-        model.eval()
-        y = model(x)
-        model.train()
-        return y
+        if model.training:
+            model.eval()
+        return model(x)
 
     return lambda: step(x, y), infer
 
@@ -84,10 +83,9 @@ def with_torch(w: Workload, mode: str) -> tuple[Step, Step]:
 
     @torch.no_grad()
     def infer() -> Any:
-        model.eval()
-        y = model(x)
-        model.train()
-        return y
+        if model.training:
+            model.eval()
+        return model(x)
 
     return step, infer
 

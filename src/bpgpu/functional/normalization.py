@@ -22,7 +22,7 @@ from bpgpu.autodiff.state import write_into
 from bpgpu.errors import ShapeError
 from bpgpu.functional.arguments import Array, axis_of, floating
 from bpgpu.functional.windows import zero_pad
-from bpgpu.kernels import find
+from bpgpu.kernels import compute, find
 
 Shape = tuple[int, ...]
 
@@ -178,8 +178,22 @@ def _by_running(
     scale = scale if w is None else scale * w
     shift = -xp.asarray(mean) * scale
     shift = shift if b is None else shift + b
-    y = x * xp.reshape(scale, shape) + xp.reshape(shift, shape)
-    return xp.astype(y, x.dtype, copy=False)
+    return xp.astype(affine(x, scale, shift, shape), x.dtype, copy=False)
+
+
+@rule(arrays=3)
+def affine(xp: Any, x: Any, scale: Any, shift: Any, /, shape: Shape) -> Any:
+    """`y = scale x + shift`; `shape` is how the two stand against `x`."""
+    return (
+        compute("affine", _affine, xp, x, scale, shift, shape),
+        lambda g: xp.astype(g * xp.reshape(scale, shape), x.dtype, copy=False),
+        lambda g: xp.reshape(unbroadcast(xp, g * x, shape), scale.shape),
+        lambda g: xp.reshape(unbroadcast(xp, g, shape), shift.shape),
+    )
+
+
+def _affine(xp: Any, x: Any, scale: Any, shift: Any, shape: Shape) -> Any:
+    return x * xp.reshape(scale, shape) + xp.reshape(shift, shape)
 
 
 def instance_norm(

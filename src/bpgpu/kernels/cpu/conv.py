@@ -48,13 +48,13 @@ def accepts(a: Any, b: Any, *rest: Any) -> bool:
 @kernel("convolve", NUMPY, accepts)
 def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     """`(N, C, *S), (O, C, *K), (O,) -> (N, O, *L)`."""
-    x = _last(x)
+    x = last(x)
     matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])  # (K C, O)
     if geometry.is_product:
         y = x.reshape(-1, x.shape[-1]) @ matrix
         if b is not None:
             y += b
-        return _first(y.reshape(*x.shape[:-1], -1))
+        return first(y.reshape(*x.shape[:-1], -1))
     x = _surrounded(x, geometry.pads)
     return _product(
         x, matrix, b, geometry.kernel, geometry.stride, geometry.dilation, geometry.counts
@@ -64,10 +64,10 @@ def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
 @kernel("spread", NUMPY, accepts)
 def spread(g: Any, w: Any, geometry: Any) -> Any:
     """`(N, O, *L), (O, C, *K) -> (N, C, *S)`: what of each result reaches each input."""
-    g = _last(g)
+    g = last(g)
     if geometry.is_product:
         x = g.reshape(-1, g.shape[-1]) @ w.reshape(w.shape[:2])
-        return _first(x.reshape(*g.shape[:-1], -1))
+        return first(x.reshape(*g.shape[:-1], -1))
     if set(geometry.stride) == {1}:
         return _turned(g, w, geometry)
     return scattered(g, w, geometry, _add_columns)
@@ -76,7 +76,7 @@ def spread(g: Any, w: Any, geometry: Any) -> Any:
 @kernel("correlate", NUMPY, accepts)
 def correlate(x: Any, g: Any, geometry: Any) -> Any:
     """`(N, C, *S), (N, O, *L) -> (O, C, *K)`: what of each result reaches each weight."""
-    x, g = _last(x), np.ascontiguousarray(_last(g))
+    x, g = last(x), np.ascontiguousarray(last(g))
     c, o = x.shape[-1], g.shape[-1]
     if geometry.is_product:
         w = x.reshape(-1, c).T @ g.reshape(-1, o)
@@ -96,14 +96,14 @@ def sums_columns(g: Any) -> bool:
         type(g) is np.ndarray
         and g.dtype.char in "fd"
         and 0 not in g.shape
-        and _last(g).flags.c_contiguous
+        and last(g).flags.c_contiguous
     )
 
 
 @kernel("channel_sums", NUMPY, sums_columns)
 def channel_sums(g: Any) -> Any:
     """`(N, O, *L) -> (O,)`, as a product with ones: the fastest sum over rows that NumPy has."""
-    rows = _last(g).reshape(-1, g.shape[1])
+    rows = last(g).reshape(-1, g.shape[1])
     return np.ones(len(rows), g.dtype) @ rows
 
 
@@ -143,7 +143,7 @@ def scattered(g: Any, w: Any, geometry: Any, add: Any) -> Any:
         part, at = g[i : i + step], slice(i, i + step)
         columns = (part.reshape(-1, o) @ matrix).reshape(*part.shape[:-1], -1, c)
         add(out[at], columns, geometry)
-    return _first(_surrounded(out, tuple((-a, -b) for a, b in geometry.pads)))
+    return first(_surrounded(out, tuple((-a, -b) for a, b in geometry.pads)))
 
 
 def _add_columns(out: Any, columns: Any, geometry: Any) -> None:
@@ -170,7 +170,7 @@ def _product(x: Any, matrix: Any, b: Any, *moves: Any) -> Any:
         np.matmul(columns, matrix, out=part)
         if b is not None:
             part += b
-    return _first(y)
+    return first(y)
 
 
 def _windows(x: Any, kernel: Any, stride: Any, dilation: Any, counts: Any) -> Any:
@@ -218,14 +218,14 @@ def _portions(view: Any, dtype: Any) -> Iterator[tuple[Any, Any]]:
 # ---- order in memory
 
 
-def _last(x: Any) -> Any:
+def last(x: Any) -> Any:
     """`(N, C, *S)` seen as `(N, *S, C)`."""
-    return np.moveaxis(x, 1, -1)
+    return x.transpose(0, *range(2, x.ndim), 1)
 
 
-def _first(x: Any) -> Any:
+def first(x: Any) -> Any:
     """`(N, *S, C)` seen as `(N, C, *S)`."""
-    return np.moveaxis(x, -1, 1)
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def _surrounded(x: Any, pads: Pads) -> Any:

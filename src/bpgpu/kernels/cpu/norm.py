@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpgpu.kernels.cpu.conv import NUMPY
+from bpgpu.kernels.cpu.conv import NUMPY, first, last
 from bpgpu.kernels.registry import kernel
 
 PORTION = 2**18
@@ -30,7 +30,7 @@ def _matrix(x: Any, axes: Any, shape: Any, scaled: bool) -> Any:
     """`x` as a matrix whose columns are scaled, a view; `None` if its order in memory is another."""
     first = axes[0]
     if is_down(x, axes):
-        x, columns = np.moveaxis(x, 1, -1), x.shape[1]
+        x, columns = last(x), x.shape[1]
     else:
         columns = math.prod(x.shape[first:])
         if axes != tuple(range(first, x.ndim)) or (scaled and math.prod(shape) != columns):
@@ -58,6 +58,18 @@ def standardize(
     return arranged(make, x, w, b, axes, eps, centre)
 
 
+def accepts_affine(x: Any, scale: Any, shift: Any, shape: Any) -> bool:
+    return len(shape) > 1 and accepts(x, scale, shift, (0, *range(2, len(shape))), shape, 0, True)
+
+
+@kernel("affine", NUMPY, accepts_affine)
+def affine(x: Any, scale: Any, shift: Any, shape: Any) -> Any:
+    """`y = scale x + shift` for each channel, in the order of memory of `x`."""
+    y = np.multiply(x, scale.reshape(shape))
+    y += shift.reshape(shape)
+    return y
+
+
 def arranged(
     make: Callable[..., tuple[Any, ...]],
     x: Any,
@@ -75,13 +87,13 @@ def arranged(
     y, mean, variance, back = make(rows, scale, shift, eps, centre)
 
     def flat(g: Any) -> Any:
-        g = np.moveaxis(g, 1, -1) if down else g
+        g = last(g) if down else g
         return np.ascontiguousarray(g).reshape(rows.shape)
 
     def shaped(y: Any) -> Any:
         if not down:
             return y.reshape(x.shape)
-        return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
+        return first(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]))
 
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from bpgpu.kernels.cpu import conv as in_numpy
+from bpgpu.kernels.cpu.conv import first, last
 from bpgpu.kernels.cpu.fast.compiling import compiled
 from bpgpu.kernels.cpu.fast.threads import LEAST, cut, share
+from bpgpu.kernels.cpu.norm import accepts_affine
 from bpgpu.kernels.registry import kernel
 
 ROWS = 64
@@ -22,11 +24,21 @@ ROWS = 64
 @kernel("channel_sums", in_numpy.NUMPY, in_numpy.sums_columns)
 def channel_sums(g: Any) -> Any:
     """As `cpu.conv` has it."""
-    rows = np.moveaxis(g, 1, -1).reshape(-1, g.shape[1])
+    rows = last(g).reshape(-1, g.shape[1])
     parts = _cut(rows)
     totals = np.zeros((len(parts), rows.shape[1]))
     share(_add_up, [(rows[at], total) for at, total in zip(parts, totals, strict=True)])
     return totals.sum(0).astype(g.dtype)
+
+
+@kernel("affine", in_numpy.NUMPY, accepts_affine)
+def affine(x: Any, scale: Any, shift: Any, shape: Any) -> Any:
+    """As `cpu.norm` has it."""
+    rows = last(x).reshape(-1, x.shape[1])
+    y = np.empty_like(rows)
+    mean = np.zeros_like(scale)
+    share(_scale, [(rows[at], mean, scale, shift, y[at]) for at in _cut(rows)])
+    return first(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]))
 
 
 def batch_norm(x: Any, w: Any, b: Any, eps: float, centre: bool) -> tuple[Any, ...]:

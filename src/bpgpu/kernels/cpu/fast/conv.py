@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bpgpu.kernels.cpu import conv as in_numpy
+from bpgpu.kernels.cpu.conv import first, last
 from bpgpu.kernels.cpu.fast import gather
 from bpgpu.kernels.cpu.fast.compiling import compiled, inlined
 from bpgpu.kernels.cpu.fast.threads import cut, share
@@ -36,7 +37,7 @@ def _accepts(a: Any, b: Any, *rest: Any) -> bool:
 @kernel("convolve", in_numpy.NUMPY, _accepts)
 def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     """As `cpu.conv` has it."""
-    matrix = np.moveaxis(w, (0, 1), (-1, -2))  # (*K, C, O)
+    matrix = w.transpose(*range(2, w.ndim), 1, 0)  # (*K, C, O)
     plan = gather.forward(geometry, x.shape[1])
     return _gathered(x, matrix, b, plan, geometry.counts)
 
@@ -44,7 +45,7 @@ def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
 @kernel("spread", in_numpy.NUMPY, _accepts)
 def spread(g: Any, w: Any, geometry: Any) -> Any:
     """As `cpu.conv` has it."""
-    matrix = np.moveaxis(w, (0, 1), (-2, -1))  # (*K, O, C)
+    matrix = w.transpose(*range(2, w.ndim), 0, 1)  # (*K, O, C)
     plan = gather.backward(geometry, g.shape[1])
     return _gathered(g, matrix, None, plan, geometry.sizes)
 
@@ -57,14 +58,14 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     lines = cut(len(x) * len(plan.runs), FEW // (geometry.counts[-1] * len(plan.rows) * o) + 1)
     sums = np.zeros((len(lines), math.prod(geometry.kernel) * c, o), x.dtype)
     move = (geometry.counts[-1], geometry.stride[-1] * c)
-    source = (*_images(x, geometry.pads), _last(g).reshape(len(g), -1))
+    source = (*_images(x, geometry.pads), _dense(g).reshape(len(g), -1))
     share(
         lambda total, line: _add_lines(*source, *plan, *move, total.reshape(-1), o, *line),
         list(zip(sums, lines, strict=True)),
     )
     w = sums.sum(0) if len(sums) > 1 else sums[0]
     w = w.reshape(*geometry.kernel, c, o)
-    return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
+    return np.ascontiguousarray(w.transpose(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)))
 
 
 # ---- the input and the output
@@ -75,7 +76,7 @@ def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -
     n, o = len(x), matrix.shape[-1]
     y = (np.empty if plan.whole else np.zeros)((n, *sizes, o), x.dtype)
     if len(plan.parts) == 0:  # only zeros around the input are ever read
-        return np.moveaxis(y, -1, 1)
+        return first(y)
     matrix = matrix.reshape(-1, *matrix.shape[-2:])[plan.taps]
     weights, start = _packed(matrix, b)
     source = _images(x, plan.pads)
@@ -86,17 +87,17 @@ def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -
         lambda *rows: _fill(*source, *tables, count, weights, start, y.reshape(n, -1), o, *rows),
         cut(n * count, least),
     )
-    return np.moveaxis(y, -1, 1)
+    return first(y)
 
 
-def _last(x: Any) -> Any:
+def _dense(x: Any) -> Any:
     """`(N, C, *S)` as `(N, *S, C)`, without gaps in memory."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    return np.ascontiguousarray(last(x))
 
 
 def _images(x: Any, pads: Any) -> tuple[Any, ...]:
     """The examples as images of three axes, the zeros before each, and the sizes with zeros."""
-    x = _last(x)
+    x = _dense(x)
     spare = 3 - len(pads)
     x = x.reshape(len(x), *(1,) * spare, *x.shape[1:])
     pads = ((0, 0),) * spare + tuple(pads)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bpgpu.kernels.cpu import pool as in_numpy
-from bpgpu.kernels.cpu.conv import NUMPY
+from bpgpu.kernels.cpu.conv import NUMPY, first, last
 from bpgpu.kernels.cpu.fast.compiling import compiled
 from bpgpu.kernels.cpu.fast.threads import LEAST, cut, share
 from bpgpu.kernels.registry import kernel
@@ -17,34 +17,29 @@ def _accepts(x: Any, *rest: Any) -> bool:
     return (
         x.ndim == 4
         and len(rest[-1]) == 2
-        and _last(x).flags.c_contiguous
+        and last(x).flags.c_contiguous
         and in_numpy.accepts(x, *rest)
     )
-
-
-def _last(x: Any) -> Any:
-    """`(N, C, H, W)` seen as `(N, H, W, C)`."""
-    return np.moveaxis(x, 1, -1)
 
 
 @kernel("maxima", NUMPY, _accepts)
 def maxima(x: Any, lines: Any) -> Any:
     """As `cpu.pool` has it."""
-    x = _last(x)
+    x = last(x)
     high, wide = (line.kernel for line in lines)
     y = np.empty((x.shape[0], x.shape[1] // high, x.shape[2] // wide, x.shape[3]), x.dtype)
     share(_maxima, [(x[at], high, wide, y[at]) for at in _cut(x)])
-    return np.moveaxis(y, -1, 1)
+    return first(y)
 
 
 @kernel("max_gradient", NUMPY, _accepts)
 def max_gradient(x: Any, y: Any, g: Any, lines: Any) -> Any:
     """As `cpu.pool` has it."""
-    x, y, g = _last(x), np.ascontiguousarray(_last(y)), np.ascontiguousarray(_last(g))
+    x, y, g = last(x), np.ascontiguousarray(last(y)), np.ascontiguousarray(last(g))
     out = np.empty_like(x)
     sizes = (lines[0].kernel, lines[1].kernel)
     share(_max_gradient, [(x[at], y[at], g[at], *sizes, out[at]) for at in _cut(x)])
-    return np.moveaxis(out, -1, 1)
+    return first(out)
 
 
 def _cut(x: Any) -> list[slice]:
