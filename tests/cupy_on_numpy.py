@@ -24,6 +24,8 @@ import numpy as np
 
 from bpgpu.backend import lint
 
+__name__ = "cupy.on_numpy"
+
 FUNCTIONS_OF_THE_HOST = frozenset(
     (
         *("result_type", "can_cast", "issubdtype", "finfo", "iinfo", "broadcast_shapes", "ndim"),
@@ -221,13 +223,13 @@ def refuse_in_capture(what: str) -> None:
 class Cupy(lint.Library):
     """How calls on the fake's arrays are run."""
 
-    def refuse(self, what: str) -> NoReturn:
-        raise RuntimeError(f"the current stream is capturing, so {what}")
+    def refuse(self, what: str) -> None:  # type: ignore[override]
+        refuse_in_capture(f"the current stream is capturing, so {what}")
 
     def check(self, name: str, args: Any, options: Any) -> None:
         for x in (*args, *options.values()):
             if isinstance(x, np.ndarray) and name not in lint.UPLOADS:
-                raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+                raise TypeError(f"{name}: Unsupported type <class 'numpy.ndarray'>")
         if capturing() is None:
             return
         if name in SOLVER or (name in BLAS and not state.products):
@@ -266,11 +268,11 @@ class Cupy(lint.Library):
         """Results get their values now, or when the graph is launched."""
 
         def fill(made: Any) -> None:
-            for place, array in fresh:
+            for place, values in fresh:  # a graph holds addresses, and keeps no array alive
                 x = made
                 for i in place:
                     x = x[i]
-                array.values[...] = x
+                values[...] = x
 
         if capturing() is None:
             state.launches += 1
@@ -285,7 +287,7 @@ class Cupy(lint.Library):
             if owner is not None and values.size:
                 return self.array(values, owner)
             made = self.array.empty(values.shape, values.dtype, like=values)
-            fresh.append((place, made))
+            fresh.append((place, made.values))
             return made
         if isinstance(result, tuple) and hasattr(result, "_fields"):
             return type(result)(
@@ -302,7 +304,8 @@ class Cupy(lint.Library):
         given, named = lint.plain(args), lint.plain(options)
         if capturing() is not None and function.__name__ == "setitem":
             np.broadcast_to(given[1], target.values[given[0]].shape)
-        launch(lambda: function(target.values, *given, **named))
+        values = target.values
+        launch(lambda: function(values, *given, **named))
         return target
 
 

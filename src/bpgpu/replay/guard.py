@@ -128,8 +128,11 @@ class _Guard:
                 f"{where}.shape == {x.shape!r}",
                 f"{where}.dtype == {self.name(x.dtype, 't')}",
                 f"{where}.strides == {x.strides!r}",
-                f"{where}.flags.writeable is {x.flags.writeable}",
             ]
+            if self.state.library == "numpy":
+                self.conditions.append(f"{where}.flags.writeable is {x.flags.writeable}")
+            else:
+                self.conditions.append(f"{where}.device.id == {self.state.device}")
             self.conditions += [f"{where} is not {other}" for other in first.values()]
             first[number] = where
             self.inputs[number] = where

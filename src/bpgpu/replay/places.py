@@ -43,7 +43,9 @@ FIXED = (
 )
 """Classes whose objects stay what they are."""
 
-ARRAYS = frozenset(("bpgpu", "numpy", "array_api_compat", "array_api_extra"))
+ARRAYS = frozenset(
+    ("bpgpu", "numpy", "cupy", "cupyx", "cupy_backends", "array_api_compat", "array_api_extra")
+)
 """Packages that compute with arrays and with what they are given."""
 TRUSTED = ARRAYS | frozenset(
     (
@@ -110,6 +112,10 @@ class State:
         """The containers among the arguments, made anew for each call."""
         self._seen: dict[int, int] = {}
         self._keep: list[Any] = []
+        self.library = ""
+        """Whose arrays they are."""
+        self.device = -1
+        """The number of the CUDA device that they are on."""
         self.pinned: list[Any] = []
         """What the key tells by its identity, to be kept alive."""
         self._numbers: dict[int, int] = {}
@@ -117,6 +123,10 @@ class State:
     def note(self, path: str, *entry: Any) -> None:
         self.key.append(entry)
         self.paths.append(path)
+
+    def is_given(self, place: Place) -> bool:
+        """True for a place among the arguments."""
+        return any(place.owner is x for x in self.given)
 
     # ---- values
 
@@ -147,14 +157,29 @@ class State:
             library = type(value).__module__
         if type(value).__name__ in ("MaskedArray", "matrix", "recarray", "chararray"):
             library = type(value).__name__
-        if library != "numpy":
-            raise Refused(f"{place.path} is an array of {library}; steps of NumPy are replayed")
+        if library not in ("numpy", "cupy"):
+            raise Refused(
+                f"{place.path} is an array of {library}; steps of NumPy and CuPy are replayed"
+            )
+        if self.library not in ("", library):
+            raise Refused(f"{place.path} is an array of {library}, others are of {self.library}")
+        self.library = library
         number = self._numbers.setdefault(id(value), len(self.arrays))
         if number == len(self.arrays):
             self.arrays.append(value)
         self.slots.append((place, number))
-        looks = (type(value), value.shape, value.dtype.str, value.strides, value.flags.writeable)
-        self.note(place.path, "array", number, *looks)
+        looks = (type(value), value.shape, value.dtype.str, value.strides)
+        if library == "numpy":
+            self.note(place.path, "array", number, *looks, value.flags.writeable)
+            return
+        if self.device not in (-1, value.device.id):
+            raise Refused(
+                f"{place.path} is on cuda:{value.device.id}, others on cuda:{self.device}"
+            )
+        self.device = value.device.id
+        # a graph belongs to the arrays themselves, which the arguments alone may change
+        identity = 0 if self.is_given(place) else id(value)
+        self.note(place.path, "array", number, *looks, identity)
 
     def _again(self, path: str, value: Any) -> bool:
         """True if the object was met before: then only the place is part of the key."""
@@ -226,6 +251,8 @@ class State:
         ours = ("ufunc", "_ArrayFunctionDispatcher")
         if package == "numpy" and (hasattr(cls, "num") or cls.__name__ in ours):
             return self._by_identity(path, value)  # a dtype or a function
+        if package in ("cupy", "cupyx") and (callable(value) or cls.__name__ == "Device"):
+            return self._by_identity(path, value)
         if package == "_thread" and cls.__name__ in ("lock", "RLock"):
             return self.note(path, cls)
         hidden = _is_foreign(cls.__module__) and package not in TRUSTED

@@ -12,6 +12,7 @@ from typing import Any
 from bpgpu.autodiff.tape import here
 from bpgpu.backend.recording import now
 from bpgpu.errors import ArgumentError
+from bpgpu.replay.capture import GRAPHS, WARM, Candidate, Graph
 from bpgpu.replay.guard import guard_of
 from bpgpu.replay.places import Refused, State, belongs_to_user, state_of
 from bpgpu.replay.program import Deviation, Recording, assembled, difference, written
@@ -44,6 +45,8 @@ class Entry:
         self.reason: str | None = None
         self.tries = 0
         self.calls = 0
+        self.candidate: Candidate | None = None
+        """Of a step on CUDA."""
 
     def forget(self) -> None:
         """Let go of a recording, which holds every array of a call."""
@@ -97,7 +100,7 @@ class Compiled:
         self.replays = self.calls = 0
         self.reason: str | None = None
         self._entries: dict[Any, Entry] = {}
-        self._bindings: list[Binding] = []
+        self._bindings: list[Binding | Graph] = []
         self._names: set[str] = set()
         self._more: list[Callable[..., Any]] = []
         self._stale = 0
@@ -111,10 +114,14 @@ class Compiled:
     @property
     def source(self) -> str:
         """The program that was replayed last: one line for each call; empty before the first replay."""
-        return self._bindings[0].entry.source if self._bindings else ""
+        first = self._bindings[0] if self._bindings else None
+        return first.entry.source if isinstance(first, Binding) else ""
 
     def show(self) -> None:
-        """Print the program, or why there is none."""
+        """Print the program, or why there is none. A CUDA graph has no text."""
+        if self._bindings and not self.source:
+            sys.stdout.write("replayed as a CUDA graph\n")
+            return
         why = self.reason or "it has not been called often enough"
         sys.stdout.write((self.source or f"not replayed: {why}").rstrip() + "\n")
 
@@ -162,7 +169,9 @@ class Compiled:
             self._pause = self._patience if self._patience > 4 else 0
         return result
 
-    def _asked(self, binding: Binding, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _asked(
+        self, binding: Binding | Graph, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         try:
             return binding.guard(args, options, binding.arrays)
         except (LookupError, AttributeError, TypeError, ValueError, NameError):
@@ -191,6 +200,8 @@ class Compiled:
         entry.calls += 1
         if entry.reason is not None:
             return self._eager(args, options, entry.reason)
+        if state.library == "cupy":
+            return self._on_device(entry, key, state)
         if entry.program is not None and not entry.tested:
             return self._tested(entry, state, args, options)
         if entry.program is not None:
@@ -237,6 +248,43 @@ class Compiled:
         if entry.reason is not None:
             self._tell(entry.reason)
         return result
+
+    def _on_device(self, entry: Entry, key: Any, state: State) -> Any:
+        """A call with arrays of CuPy that no graph fits: it warms up, or is captured and tested."""
+        if entry.candidate is None:
+            entry.candidate = Candidate(state)
+            self._drop_graphs(key)
+        candidate = entry.candidate
+        if candidate.graph is not None:
+            candidate.graph.bind(state)
+            self._stale = 0
+            self._bindings = [b for b in self._bindings if b is not candidate.graph]
+            self._bindings.insert(0, candidate.graph)
+            return self._call_bound(args=state.args, options=state.options)
+        found: list[Callable[..., Any]] = []
+        if candidate.warm < WARM:
+            result, reason, found = candidate.warmed(self.step, state, self._names, self._more)
+            self._more += [f for f in found if f not in self._more]
+        else:
+            result, reason = candidate.tested(self.step, state)
+            entry.reason = reason
+        self.reason = reason or "it is being captured"
+        if reason is not None:
+            entry.tries += 1
+            if not found and entry.tries >= TRIES:
+                entry.reason = reason
+            if entry.calls > 1 or entry.reason is not None:
+                self._tell(reason)
+        if entry.reason is not None:
+            entry.candidate = None  # and the memory of its pool
+        return result
+
+    def _drop_graphs(self, key: Any) -> None:
+        """Let go of the oldest graphs, and of the memory that they keep, before there is another."""
+        held = [k for k, e in self._entries.items() if e.candidate is not None and k != key]
+        for k in held[: max(0, len(held) - GRAPHS + 1)]:
+            gone = self._entries.pop(k).candidate
+            self._bindings = [b for b in self._bindings if gone is None or b is not gone.graph]
 
     def _bind(self, entry: Entry, state: State) -> None:
         self._stale = 0

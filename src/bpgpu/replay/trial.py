@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Snapshot:
     """The arrays and containers that a step can reach, as they are now."""
 
-    def __init__(self, state: State) -> None:
-        self.arrays = [(x, x.copy()) for x in state.arrays if getattr(x, "ndim", None) is not None]
+    def __init__(self, state: State, arrays: bool = True) -> None:
+        found = state.arrays if arrays else []
+        self.arrays = [(x, x.copy()) for x in found if getattr(x, "ndim", None) is not None]
         self.containers = [
             (x, x.copy()) for x, _ in state.sizes if isinstance(x, (dict, list, set))
         ]
