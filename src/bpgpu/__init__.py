@@ -88,6 +88,7 @@ _FOLDERS = (
     "nn",
     "optim",
     "random",
+    "sklearn",
     "testing",
     "train",
     "tree",

@@ -1,0 +1,546 @@
+"""`MLPClassifier` and `MLPRegressor`: scikit-learn's perceptrons, on arrays of any library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from bpgpu import functional, nn, random
+from bpgpu.backend.libraries import namespace_of
+from bpgpu.sklearn import inputs, settings, solvers, targets
+from bpgpu.sklearn.descent import Descent, Sample, all_finite
+from bpgpu.sklearn.inputs import Place, Rows, place_of
+from bpgpu.sklearn.losses import BinaryLogLoss, LogLoss, Loss, Poisson, SquaredError
+from bpgpu.sklearn.network import ACTIVATIONS, Activation, Network, differentiated, drawn
+from bpgpu.sklearn.roles import Classifier, Regressor
+
+Array = Any
+
+_FUNCTIONS = (
+    *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid"),
+    *("mish", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanhshrink"),
+)
+"""Functions of `bpgpu.functional` that may be named as activations."""
+
+CHUNK = 2**19
+"""So many values of the widest layer are computed at a time in a prediction: what the cache holds."""
+
+
+def _goes_on(estimator: Any) -> bool:
+    """Whether `partial_fit` is there: not with L-BFGS."""
+    if not solvers.is_stochastic(estimator.solver):
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class Perceptron(BaseEstimator):
+    """What both estimators share."""
+
+    _numeric_target: bool
+    coefs_: list[Array]
+    intercepts_: list[Array]
+    t_: int
+
+    # ---- what an estimator defines
+
+    def _outputs(self, y: Any) -> int:
+        """How many outputs the network has for a target."""
+        raise NotImplementedError
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _validation(self, network: Network, sample: Sample) -> float:
+        """How good the network is on what was held out."""
+        raise NotImplementedError
+
+    # ---- fitting
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit the weights to features `(n, f)` and a target.
+
+        *Parameters* `X`: an array of any library, a data frame, or a sparse matrix. `y`: of the library of `X`, or of
+        NumPy. `sample_weight`: how much each sample counts, `(n,)`; 0 leaves it out, 2 counts it twice.
+
+        *Raises* `ValueError` for parameters out of range, by name; for NaN, infinity and shapes that do not fit.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
+        return self._fit(X, y, sample_weight, once=True, classes=classes)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, once: bool = False, classes: Any = None
+    ) -> Any:
+        widths = self._check()
+        if once and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or not (self.warm_start or once)
+        X, y = inputs.data(self, X, y, reset=first, numeric=self._numeric_target)
+        place = self._place(X, first)
+        encoded = self._target(X, y, first, once, classes)
+        weight = self._weights(y, inputs.weights(sample_weight, X.shape[0]), once)
+        generator = check_random_state(self.random_state)
+        if first:
+            dtype = str(X.dtype).rpartition(".")[2]
+            self._begin(
+                [self.n_features_in_, *widths, self._outputs(encoded)], place, dtype, generator
+            )
+        elif [c.shape[1] for c in self.coefs_[:-1]] != widths:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes} does not fit the weights that are to be trained "
+                f"further: they have {[c.shape[1] for c in self.coefs_[:-1]]}; keep it, or set warm_start=False"
+            )
+        network = self._network()
+        if network.dropout:
+            network.key = random.fold_in(
+                random.key(int(generator.randint(2**31 - 1)), like=self.coefs_[0]), self.t_
+            )
+        if solvers.is_stochastic(self.solver):
+            self._descend(network, X, encoded, weight, generator, once)
+        else:
+            self._minimize(network, self._sample(X, encoded, weight))
+        self.coefs_, self.intercepts_ = network.params["coefs"], network.params["intercepts"]
+        if not all_finite(network.params):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed: scale X with sklearn.preprocessing.StandardScaler, and y of a regression too, or lower "
+                f"learning_rate_init (now {self.learning_rate_init})"
+            )
+        return self
+
+    def _check(self) -> list[int]:
+        """Raise `ValueError` for a parameter that is out of range; the widths of the hidden layers."""
+        widths = settings.widths(self)
+        settings.check(
+            self,
+            *("alpha", "learning_rate_init", "power_t", "max_iter", "tol", "momentum", "beta_1"),
+            *("beta_2", "epsilon", "max_fun", "validation_fraction"),
+            *("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"),
+        )
+        settings.batch_size(self)
+        settings.choice(self, "learning_rate", "constant", "invscaling", "adaptive")
+        if self.n_iter_no_change != np.inf and not settings.NUMBERS["max_iter"].hold(
+            self.n_iter_no_change
+        ):
+            raise settings.wrong(
+                self, "n_iter_no_change", "an integer >= 1 or infinity", self.n_iter_no_change
+            )
+        solvers.check(type(self).__name__, self.solver)
+        self._activations(len(widths))
+        if any(settings.dropout(self, len(widths))) and not solvers.is_stochastic(self.solver):
+            raise ValueError(
+                f"{type(self).__name__}: dropout={self.dropout} goes with stochastic solvers; solver='lbfgs' needs a "
+                "loss that is the same at each evaluation. Take solver='adam', or dropout=0"
+            )
+        return widths
+
+    def _place(self, X: Any, first: bool) -> Place:
+        """Where is trained."""
+        if not first:
+            return place_of(self.coefs_[0])
+        self._fitted_at = str(place_of(X))
+        return place_of(X) if self.device is None else inputs.place_named(self.device)
+
+    def _begin(self, sizes: list[int], place: Place, dtype: str, generator: Any) -> None:
+        """First weights, and nothing known of the training."""
+        functions = settings.per_layer(self, "activation", self.activation, len(sizes) - 2)
+        functions.append(functions[-1] if functions else self.activation)
+        coefs, intercepts = drawn(sizes, [f == "logistic" for f in functions], generator)
+        self.coefs_ = [place.put(w, dtype) for w in coefs]
+        self.intercepts_ = [place.put(b, dtype) for b in intercepts]
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
+        self.out_activation_ = self._loss().output
+        self._optimizer: Any = None
+        if solvers.is_stochastic(self.solver):
+            self._begin_descent()
+
+    def _begin_descent(self) -> None:
+        """Nothing known of the losses."""
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        early = self.early_stopping
+        self.validation_scores_: list[float] | None = [] if early else None
+        self.best_validation_score_ = -np.inf if early else None
+        self.best_loss_ = None if early else np.inf
+
+    def _activations(self, layers: int) -> list[Activation]:
+        found = []
+        for f in settings.per_layer(self, "activation", self.activation, layers):
+            if isinstance(f, str) and f in ACTIVATIONS:
+                found.append(ACTIVATIONS[f])
+            elif isinstance(f, str) and f in _FUNCTIONS:
+                found.append(differentiated(getattr(functional, f)))
+            elif isinstance(f, str) or not callable(f) or isinstance(f, type):
+                raise settings.wrong(
+                    self,
+                    "activation",
+                    f"one of {', '.join(map(repr, [*ACTIVATIONS, *_FUNCTIONS]))}, a function of an array, or a list "
+                    "with one for each hidden layer",
+                    f,
+                )
+            elif isinstance(f, nn.Module) and f.parameters():
+                raise ValueError(
+                    f"{type(self).__name__}: activation: the layer {type(f).__name__} has parameters of its own, "
+                    "which would not be trained here; use a Neural estimator with a bpgpu.nn.Sequential instead"
+                )
+            else:
+                found.append(differentiated(f))
+        return found
+
+    def _network(self) -> Network:
+        layers = len(self.coefs_) - 1
+        return Network(
+            self.coefs_,
+            self.intercepts_,
+            self._activations(layers),
+            self._loss(),
+            float(self.alpha),
+            settings.dropout(self, layers),
+        )
+
+    def _sample(self, X: Any, y: Any, weight: Any) -> Sample:
+        """The data where the weights are."""
+        place, dtype = place_of(self.coefs_[0]), str(self.coefs_[0].dtype).rpartition(".")[2]
+        y = place.put(y, "int64" if len(y.shape) == 1 else dtype)
+        return Sample(
+            Rows(X, place, dtype), y, None if weight is None else place.put(weight, dtype)
+        )
+
+    def _descend(
+        self, network: Network, X: Any, y: Any, weight: Any, generator: Any, once: bool
+    ) -> None:
+        train = self._sample(X, y, weight)
+        score = None
+        if self.early_stopping:
+            train, held_out = self._split(train, y, generator)
+
+            def score() -> float:
+                return self._validation(network, held_out)
+
+        known = getattr(self, "validation_scores_", "none yet")
+        if known == "none yet" or (known is not None) != self.early_stopping:
+            self._begin_descent()
+        if not once or self._optimizer is None:
+            self._optimizer = solvers.optimizer_of(self, network.params)
+        else:
+            self._optimizer = solvers.bound(self._optimizer, self, network.params)
+        Descent(self, network, self._optimizer, train, generator, score).run(once=once)
+
+    def _split(self, sample: Sample, y: Any, generator: Any) -> tuple[Sample, Sample]:
+        """What is trained on, and what is held out; of two classes, each in its proportion."""
+        binary = not self._numeric_target and len(y.shape) == 2 and y.shape[1] == 1
+        stratify = y[:, 0] if binary else None
+        parts = train_test_split(
+            np.arange(sample.rows.count),
+            random_state=generator,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        if len(parts[1]) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return sample.chosen(parts[0]), sample.chosen(parts[1])
+
+    def _minimize(self, network: Network, sample: Sample) -> None:
+        """L-BFGS on all rows at once."""
+        ((x, y, weight),) = sample.batches(sample.rows.count)
+
+        def objective() -> tuple[Array, Any]:
+            value, penalty, grads = network.gradients(x, y, weight)
+            return value + penalty, grads
+
+        self.n_iter_, _ = solvers.lbfgs(network, objective, self)
+        value, penalty, _ = network.gradients(x, y, weight)
+        shared = network.loss.mean_over_outputs
+        self.loss_ = float(value) / (self.n_outputs_ if shared else 1) + float(penalty)
+
+    # ---- predicting
+
+    def _last_values(self, X: Any, method: str) -> Array:
+        """What the last layer gives for each row, where the weights are."""
+        check_is_fitted(self)
+        inputs.check_same_place(self, X, self._fitted_at, method)
+        first = self.coefs_[0]
+        dtype = str(first.dtype).rpartition(".")[2]
+        return self._computed(
+            self._network(), Rows(inputs.features(self, X), place_of(first), dtype)
+        )
+
+    def _answers(self, X: Any, method: str) -> Array:
+        """What the network predicts."""
+        z = self._last_values(X, method)
+        return self._loss().predicted(namespace_of(z), z)
+
+    def _computed(self, network: Network, rows: Rows) -> Array:
+        """The last values for all rows, in portions."""
+        step = max(1, CHUNK // max(max(c.shape) for c in network.params["coefs"]))
+        parts = [
+            network.output(rows.part(slice(start, min(start + step, rows.count))))
+            for start in range(0, rows.count, step)
+        ]
+        return parts[0] if len(parts) == 1 else namespace_of(parts[0]).concat(parts, axis=0)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+
+class MLPClassifier(Classifier, Perceptron):
+    """A multi-layer perceptron that tells classes apart.
+
+    It takes the parameters of scikit-learn's `MLPClassifier`, and with the same `random_state` it starts from the same
+    weights, sees the same batches and finds the same network, up to rounding. Beyond it: arrays of any library on their
+    own device, dropout, activations for each layer, any optimizer, weights of classes.
+
+    The loss is the mean over a batch of the cross-entropy, plus `alpha / (2 n) sum |W|^2` for a batch of `n`.
+
+    *Parameters*
+
+    - `hidden_layer_sizes`: the width of each hidden layer; `()` for none.
+    - `activation`: `"relu"`, `"tanh"`, `"logistic"`, `"identity"`, the name of another function of `bpgpu.functional`
+      such as `"gelu"`, any function of an array, or a list with one for each hidden layer.
+    - `solver`: `"adam"`, `"sgd"` and `"lbfgs"` as in scikit-learn; the name of another optimizer of `bpgpu.optim` such
+      as `"adamw"`; its class, which gets `lr=learning_rate_init`; or a function of the parameters that makes one.
+    - `alpha`: the weight of the squares of the weights in the loss.
+    - `batch_size`: samples in a batch; `"auto"` is `min(200, n)`.
+    - `learning_rate`: for all solvers but `"adam"` and `"lbfgs"`: `"constant"`; `"invscaling"`, divided by
+      `(t + 1)^power_t` after `t` samples; `"adaptive"`, divided by 5 when nothing improves.
+    - `learning_rate_init`, `power_t`: see there.
+    - `max_iter`: so many epochs at most, or iterations of L-BFGS. `max_fun`: evaluations of L-BFGS.
+    - `shuffle`: a new order in each epoch. `random_state`: a seed or a `numpy.random.RandomState`.
+    - `tol`, `n_iter_no_change`: training ends when the loss, or with `early_stopping` the accuracy on what was held
+      out, has not improved by `tol` for more than so many epochs. For L-BFGS, `tol` bounds the gradient.
+    - `early_stopping`, `validation_fraction`: hold this part of the samples out, and keep the weights that were best
+      on it.
+    - `verbose`: print a line for each epoch. `warm_start`: `fit` goes on from the weights of the last fit.
+    - `momentum`, `nesterovs_momentum`: of `"sgd"`. `beta_1`, `beta_2`, `epsilon`: of `"adam"`.
+    - `dropout`: the probability that a value of a hidden layer is left out, or a list with one for each.
+    - `class_weight`: `{class: weight}`, or `"balanced"`.
+    - `device`: where is trained: `None`, where the data are; `"auto"`, on a GPU if there is one; or a device of bpgpu.
+
+    *Attributes* `classes_`, `coefs_` (of shape (in, out)), `intercepts_`, `loss_`, `loss_curve_`, `best_loss_`,
+    `validation_scores_`, `best_validation_score_`, `n_iter_`, `t_`, `n_layers_`, `n_outputs_`, `out_activation_`,
+    `n_features_in_`, `feature_names_in_`: as in scikit-learn.
+
+    *Notes* Features in float32 are trained in float32, all others in float64. `predict` answers in the library and on
+    the device of its input. Several labels: `y` is an indicator `(n, k)` of 0 and 1.
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = MLPClassifier(solver="lbfgs", alpha=1e-2, random_state=0).fit(X, y)
+    >>> clf.predict(X[::60]), round(clf.score(X, y), 2)
+    (array([0, 1, 2]), 0.99)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int | float = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        class_weight: Any = None,
+        device: Any = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.device = device
+
+    @available_if(_goes_on)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> MLPClassifier:
+        """Go through the data once more, and keep the state of the solver for the next call.
+
+        *Parameters* `classes`: all classes that there will be; needed in the first call.
+        """
+        self._fit(X, y, sample_weight, once=True, classes=classes)
+        return self
+
+    def _outputs(self, y: Any) -> int:
+        return self._labels.outputs
+
+    def _loss(self) -> Loss:
+        return LogLoss() if self._labels.kind == "multiclass" else BinaryLogLoss()
+
+    def _validation(self, network: Network, sample: Sample) -> float:
+        z = self._computed(network, sample.rows)
+        xp = namespace_of(z)
+        chosen = self._labels.chosen(xp, z)
+        if self._labels.kind == "binary":
+            return targets.accuracy(xp, sample.y, xp.astype(z > 0, z.dtype), sample.weight)
+        y = sample.y if chosen.dtype == sample.y.dtype else xp.astype(sample.y, chosen.dtype)
+        return targets.accuracy(xp, y, chosen, sample.weight)
+
+
+class MLPRegressor(Regressor, Perceptron):
+    """A multi-layer perceptron that predicts numbers.
+
+    It takes the parameters of scikit-learn's `MLPRegressor`, and with the same `random_state` it finds the same
+    network, up to rounding. What is beyond it is told under `MLPClassifier`, and so are the parameters.
+
+    The loss is the mean over a batch of half the squared error, plus `alpha / (2 n) sum |W|^2` for a batch of `n`.
+
+    *Parameters*
+
+    - `loss`: `"squared_error"`, or `"poisson"` for targets of at least 0, such as counts: the network then predicts
+      the exponential of its last value.
+    - All others are those of `MLPClassifier`, but for `class_weight`.
+
+    *Attributes* are those of `MLPClassifier`, but for `classes_`. With several outputs `loss_` is the mean over them of
+    the squared error, as in scikit-learn, and the gradient that of their sum.
+
+    *Notes* With `early_stopping` the score is the coefficient of determination, for both losses.
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs").fit(X / X.std(axis=0), y)  # linear
+    >>> round(reg.score(X / X.std(axis=0), y), 2)
+    0.52
+    """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int | float = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        device: Any = None,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.device = device
+
+    @available_if(_goes_on)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """Go through the data once more, and keep the state of the solver for the next call."""
+        self._fit(X, y, sample_weight, once=True)
+        return self
+
+    def _check(self) -> list[int]:
+        settings.choice(self, "loss", "squared_error", "poisson")
+        return super()._check()
+
+    def _target(self, X: Any, y: Any, first: bool, once: bool = False, classes: Any = None) -> Any:
+        y = super()._target(X, y, first, once, classes)
+        if self.loss == "poisson" and bool(namespace_of(y).any(y < 0)):
+            raise ValueError("y: loss='poisson' needs targets of at least 0, got negative ones")
+        return y
+
+    def _outputs(self, y: Any) -> int:
+        return int(y.shape[1])
+
+    def _loss(self) -> Loss:
+        return Poisson() if self.loss == "poisson" else SquaredError()
+
+    def _validation(self, network: Network, sample: Sample) -> float:
+        z = self._computed(network, sample.rows)
+        xp = namespace_of(z)
+        prediction = network.loss.predicted(xp, z)
+        if not bool(xp.all(xp.isfinite(prediction))):
+            return float("nan")
+        return targets.r2(xp, sample.y, prediction, sample.weight)
