@@ -15,10 +15,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.control import stop_gradient
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule, unbroadcast
 from bpgpu.autodiff.state import write_into
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ShapeError
 from bpgpu.functional.arguments import Array, axis_of, floating
 from bpgpu.functional.windows import zero_pad
@@ -154,19 +157,22 @@ def batch_norm_with_statistics(
     return (
         y,
         _moved(running_mean, mean, momentum),
-        _moved(running_var, variance * unbiased, momentum),
+        _moved(running_var, variance, momentum, unbiased),
     )
 
 
-def _moved(running: Array | None, new: Array, momentum: float) -> Array | None:
-    """The running statistic, moved towards that of the batch, in its own dtype."""
+def _moved(running: Array | None, new: Array, momentum: Any, factor: float = 1.0) -> Array | None:
+    """The running statistic, moved towards `factor` times that of the batch, in its own dtype: a constant."""
     if running is None:
         return None
-    new, old = stop_gradient(new), stop_gradient(running)
-    xp = array_namespace(new, old)
-    old = xp.asarray(old)  # traced, if the new one is: array-api-strict does not add them otherwise
+    operands = (raw(running), raw(new), raw(momentum), factor)
+    moved = compute("moved", _move, namespace_of(operands[1]), *operands)
+    return Traced(moved) if Traced in (type(running), type(new)) else moved
+
+
+def _move(xp: Any, running: Any, new: Any, momentum: Any, factor: float) -> Any:
     new = xp.astype(xp.reshape(new, running.shape), running.dtype, copy=False)
-    return (1 - momentum) * old + momentum * new
+    return (1 - momentum) * running + momentum * (factor * new)
 
 
 def _by_running(
@@ -260,7 +266,7 @@ def instance_norm_with_statistics(
     return (
         y,
         _moved(running_mean, _over_examples(running_mean, mean), momentum),
-        _moved(running_var, _over_examples(running_var, variance * unbiased), momentum),
+        _moved(running_var, _over_examples(running_var, variance), momentum, unbiased),
     )
 
 
