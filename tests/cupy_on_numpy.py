@@ -648,17 +648,47 @@ def _using_allocator(allocator: Any = None) -> Iterator[None]:
         state.allocator.pop()
 
 
+def forget() -> None:
+    """As in a fresh process: nothing is known of CuPy."""
+    from bpgpu.autodiff import namespace
+    from bpgpu.backend import _backends, constants, cupy, cupy_arrays, libraries
+
+    for found in (
+        *(cupy.survey, cupy.trial, cupy.name, cupy._warn_of_several),
+        *(cupy_arrays.namespace, constants._kept),
+    ):
+        found.cache_clear()
+    _backends.pop("array_api_compat.cupy", None)
+    libraries._namespaces.pop(ndarray, None)
+    namespace._namespaces.pop(ndarray, None)
+
+
 def install(put: Callable[[str, Any], None], *, products: bool = True, devices: int = 1) -> Any:
     """Make `import cupy` give the fake. `put(name, module)` sets an entry of `sys.modules` (None deletes it)."""
-    from bpgpu.backend import cupy as cuda
-    from bpgpu.backend import cupy_arrays
-
     state.__init__()  # type: ignore[misc]
     state.products = products
-    for name in [n for n in sys.modules if n.startswith("array_api_compat.cupy")]:
-        put(name, None)
+    remove(put)
     for name, module in make(devices).items():
         put(name, module)
-    for found in (cuda.survey, cuda.trial, cuda.name, cuda._warn_of_several, cupy_arrays.namespace):
-        found.cache_clear()
     return sys.modules["cupy"]
+
+
+def remove(put: Callable[[str, Any], None]) -> None:
+    """Nothing of CuPy, or of what was built on it, is loaded."""
+    for name in [n for n in sys.modules if n.startswith("array_api_compat.cupy")]:
+        put(name, None)
+    forget()
+
+
+def installed(monkeypatch: Any, **options: Any) -> Iterator[Any]:
+    """For a fixture: the package `cupy`, as long as a test runs."""
+
+    def put(name: str, module: Any) -> None:
+        if module is None:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        else:
+            monkeypatch.setitem(sys.modules, name, module)
+
+    monkeypatch.delenv("BPGPU_DEVICE", raising=False)
+    yield install(put, **options)
+    remove(put)

@@ -12,7 +12,6 @@ import pytest
 
 import bpgpu as bp
 import cupy_on_numpy as fake
-from bpgpu.backend import _backends, constants, cupy, cupy_arrays
 from bpgpu.kernels import switched_off
 from bpgpu.replay.capture import GRAPHS, WARM
 
@@ -22,28 +21,10 @@ FIRST = WARM + 1
 """So many calls with one key come before the first replay: warm-up, and the test of the graph."""
 
 
-def forget() -> None:
-    for found in (cupy.survey, cupy.trial, cupy.name, cupy_arrays.namespace, constants._kept):
-        found.cache_clear()
-    _backends.pop("array_api_compat.cupy", None)
-
-
 @pytest.fixture
 def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The simulated CuPy."""
-
-    def put(name: str, module: Any) -> None:
-        if module is None:
-            monkeypatch.delitem(sys.modules, name, raising=False)
-        else:
-            monkeypatch.setitem(sys.modules, name, module)
-
-    monkeypatch.delenv("BPGPU_DEVICE", raising=False)
-    forget()
-    yield fake.install(put)
-    for name in [n for n in sys.modules if n.startswith("array_api_compat.cupy")]:
-        put(name, None)
-    forget()
+    yield from fake.installed(monkeypatch)
 
 
 class Training:

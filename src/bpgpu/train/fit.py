@@ -20,10 +20,11 @@ from bpgpu.train.nonfinite import Watch
 from bpgpu.train.place import choose, fields_of, moves, put_back
 from bpgpu.train.progress import progress_of
 from bpgpu.train.result import Result
-from bpgpu.train.run import Run
+from bpgpu.train.run import Run, looks_at_steps
 from bpgpu.train.step import Objective, check_batch
 from bpgpu.train.stop import AnyOf, MaxEpochs, StopRule
 from bpgpu.train.weights import weigher, with_weights
+from bpgpu.train.whole import Bounds
 
 
 def fit(
@@ -92,8 +93,9 @@ def fit(
       loss of a batch is `sum(w l) / sum(w)`, the metrics are weighted too; validation is not.
     - `checkpoint`: a path, or a `bpgpu.train.Checkpoint`. `resume`: `True` goes on from that file if it is there, a
       path from that one. Pass the other arguments as they were.
-    - `compile`: `True`: loss and gradients are recorded and replayed (`bpgpu.compile`), bit for bit the same; what
-      cannot be replayed runs as it is. `"auto"`: so for models of NumPy arrays with `loss=`. `False`: not.
+    - `compile`: `True`: loss and gradients are recorded and replayed (`bpgpu.compile`), bit for bit the same; on CUDA
+      the whole step is captured as one graph. What cannot be replayed runs as it is. `"auto"`: so for models of NumPy's
+      and CuPy's arrays with `loss=`. `False`: not.
     - `check_finite`: `"loss"`: NaN or infinity in the data, and in the loss where looking is free, else at the end of
       an epoch; `"steps"`: in the loss and the gradients of each step, also on a GPU; `False`: nowhere.
 
@@ -189,12 +191,16 @@ def fit(
         run.validation = held_out
         run.validation_meters = None if held_out is None else Meters(found, "val_")
         run.schedule, run.schedule_per_step = schedule, per_step
-        run.clip_norm, run.clip_value = clip_grad_norm, clip_grad_value
+        run.bounds = Bounds(clip_grad_norm, clip_grad_value)
         run.accumulator = GradientAccumulator(accumulate) if accumulate > 1 else None
         run.ema = average
+        at_steps = check_finite in ("steps", True)
         if _compiles(compile, place, optimizer, objective):
-            run.compile()
-        run.watch = Watch(model, finite, check_finite in ("steps", True))
+            if _captures_all(place, optimizer, accumulate, at_steps):
+                run.compile_whole(with_grads=bool(callbacks) or looks_at_steps(rule))
+            else:
+                run.compile()
+        run.watch = Watch(model, finite, at_steps)
         shown = progress_of(progress, place, epochs, batches.count)
         run.callbacks = [*shown, *callbacks, *([] if saver is None else [saver])]
         rule.begin(run)
@@ -264,9 +270,15 @@ def _compiles(wish: Any, place: Any, optimizer: Any, objective: Any) -> bool:
     if wish not in ("auto", True, False):
         raise ArgumentError(f"compile: expected 'auto', True or False, got {wish!r}")
     if wish == "auto":
-        on_cpu = isinstance(place, Device) and place.type == "cpu"
-        return on_cpu and objective is None and not isinstance(optimizer, LBFGS)
+        known = isinstance(place, Device)
+        return known and objective is None and not isinstance(optimizer, LBFGS)
     return bool(wish)
+
+
+def _captures_all(place: Any, optimizer: Any, accumulate: int, at_steps: bool) -> bool:
+    """Whether nothing has to be looked at, or added up, between the gradients and the update."""
+    on_cuda = isinstance(place, Device) and place.type == "cuda"
+    return on_cuda and accumulate == 1 and not at_steps and not isinstance(optimizer, LBFGS)
 
 
 def _average(ema: Any, model: Any) -> Any:

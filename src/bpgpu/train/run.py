@@ -13,7 +13,7 @@ from bpgpu.autodiff.transform import value_and_grad
 from bpgpu.backend import rows
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ArgumentError
-from bpgpu.optim import LBFGS, clip_grad_norm, clip_grad_value
+from bpgpu.optim import LBFGS
 from bpgpu.optim.lr_scheduler import ReduceLROnPlateau
 from bpgpu.replay import compile
 from bpgpu.train.batches import Batches, rows_of
@@ -25,6 +25,7 @@ from bpgpu.train.nonfinite import Watch
 from bpgpu.train.predict import measure
 from bpgpu.train.step import Objective
 from bpgpu.train.stop import StopRule
+from bpgpu.train.whole import Bounds, whole_step
 
 Array = Any
 INTERRUPTED = "interrupted"
@@ -63,16 +64,22 @@ class Run:
         self.schedule_per_step = False
         self.ema: Any = None
         self.accumulator: Any = None
-        self.clip_norm: float | None = None
-        self.clip_value: float | None = None
+        self.bounds = Bounds()
         self.watch = Watch(model)
         self._with_prediction = bool(metrics)
         function = objective.with_prediction if metrics else objective.value
         self._gradient = value_and_grad(function, has_aux=bool(metrics))
+        self._whole: Any = None
+        """All of a step in one function, where it is captured as one graph."""
 
     def compile(self) -> None:
         """Have loss and gradients recorded and replayed; the bits stay the same."""
         self._gradient = compile(self._gradient)
+
+    def compile_whole(self, with_grads: bool) -> None:
+        """Have all of a step captured. `with_grads`: somebody looks at `grads`."""
+        step = whole_step(self._gradient, self.optimizer, self.bounds, self.ema, with_grads)
+        self._whole = compile(step)
 
     # ---- what others ask
 
@@ -119,7 +126,7 @@ class Run:
     def _epoch(self, hooks: Hooks, interrupts: Interrupts) -> None:
         call(hooks.on_epoch_begin, self)
         step = self._lbfgs_step if isinstance(self.optimizer, LBFGS) else self._step
-        after_step = self.rule.after_step if _looks_at_steps(self.rule) else None
+        after_step = self.rule.after_step if looks_at_steps(self.rule) else None
         on_step_end, on_batch_end = hooks.on_step_end, hooks.on_batch_end
         batches = iter(self.batches)
         for batch in batches:
@@ -196,7 +203,8 @@ class Run:
         """Use a batch; true if the optimizer has made a step with it."""
         weigh = self.objective.weigh
         weight = None if weigh is None else weigh(batch)
-        value, grads = self._gradient(self.model, batch, weight)
+        run = self._gradient if self._whole is None else self._whole
+        value, grads = run(self.model, batch, weight)
         if self._with_prediction:
             value, prediction = value
         self.loss = value
@@ -205,6 +213,10 @@ class Run:
         self.meters.loss.add(value, count)
         if self._with_prediction:
             self.meters.update(prediction, batch[1], weight)
+        if self._whole is not None:
+            self.grads = grads
+            self._stepped()
+            return True
         if self.accumulator is not None:
             grads = self.accumulator.add(grads, count)
             if grads is None:
@@ -215,18 +227,14 @@ class Run:
     def _update(self, grads: Any) -> None:
         """A step of the optimizer, and what goes with it."""
         self.grads = grads
-        if self.clip_value is not None:
-            grads = clip_grad_value(grads, self.clip_value)
-        if self.clip_norm is not None:
-            grads, _ = clip_grad_norm(grads, self.clip_norm)
-        self.optimizer.step(grads)
+        self.optimizer.step(self.bounds(grads))
+        if self.ema is not None:
+            self.ema.step()
         self._stepped()
 
     def _stepped(self) -> None:
         if self.schedule_per_step:
             self.schedule.step()
-        if self.ema is not None:
-            self.ema.step()
         self.step += 1
 
     def _lbfgs_step(self, batch: Any) -> bool:
@@ -249,6 +257,8 @@ class Run:
         self.meters.loss.add(self.loss, count)
         if self._with_prediction:
             self.meters.update(first[0], batch[1], weight)
+        if self.ema is not None:
+            self.ema.step()
         self._stepped()
         return True
 
@@ -290,8 +300,8 @@ class Run:
             self.accumulator._total = trees.map(lambda x: rows.indices_like(x, like), total)
 
 
-def _looks_at_steps(rule: Any) -> bool:
+def looks_at_steps(rule: Any) -> bool:
     """Whether a rule, or one of those in it, is asked after each step."""
     if hasattr(rule, "rules"):
-        return any(map(_looks_at_steps, rule.rules))
+        return any(map(looks_at_steps, rule.rules))
     return type(rule).after_step is not StopRule.after_step
