@@ -99,9 +99,9 @@ def lstm_by(
 ) -> Any:
     """The layer, its steps by a cell."""
     time = x.shape[0]
-    gates = _inputs(x, w_ih, b_ih, b_hh)  # (T, N, 4 H)
-    hs, h_old, h_new = _states(time, h, reverse)
-    cs, c_old, c_new = _states(time, c, reverse)
+    gates = inputs(x, w_ih, b_ih, b_hh)  # (T, N, 4 H)
+    hs, h_old, h_new = states(time, h, reverse)
+    cs, c_old, c_new = states(time, c, reverse)
     tanh_c = np.empty_like(c_new)
     recurrent, turned = np.empty_like(gates[0]), w_hh.T
     times = range(time)[:: -1 if reverse else 1]
@@ -119,7 +119,7 @@ def lstm_by(
                 dh += gy[t]
             cell.backward(gates[t], d_gates[t], c_old[t], tanh_c[t], dh, dc)
             np.matmul(d_gates[t], w_hh, out=dh)
-        found = _gradients(d_gates, d_gates, x, w_ih, h_old, wanted[0], wanted[3:])
+        found = gradients(d_gates, d_gates, x, w_ih, h_old, wanted[0], wanted[3:])
         return found[0], dh, dc, *found[1:], None
 
     return (h_new, hs[0 if reverse else -1].copy(), cs[0 if reverse else -1].copy()), pull
@@ -181,8 +181,8 @@ def gru_by(
 ) -> Any:
     """The layer, its steps by a cell."""
     time = x.shape[0]
-    gates = _inputs(x, w_ih, b_ih, None)  # (T, N, 3 H): r, z, n
-    hs, h_old, h_new = _states(time, h, reverse)
+    gates = inputs(x, w_ih, b_ih, None)  # (T, N, 3 H): r, z, n
+    hs, h_old, h_new = states(time, h, reverse)
     inner = np.empty_like(h_new)  # what r lets through
     recurrent, turned = np.empty_like(gates[0]), w_hh.T
     times = range(time)[:: -1 if reverse else 1]
@@ -201,7 +201,7 @@ def gru_by(
                 dh += gy[t]
             cell.backward(gates[t], inner[t], h_old[t], by_x[t], by_h[t], dh)
             dh += by_h[t] @ w_hh
-        found = _gradients(by_x, by_h, x, w_ih, h_old, wanted[0], wanted[2:])
+        found = gradients(by_x, by_h, x, w_ih, h_old, wanted[0], wanted[2:])
         return found[0], dh, *found[1:]
 
     return (h_new, hs[0 if reverse else -1].copy()), pull
@@ -213,7 +213,7 @@ def parts(x: Any, count: int) -> list[Any]:
     return [x[:, k * size : (k + 1) * size] for k in range(count)]
 
 
-def _inputs(x: Any, w: Any, *biases: Any) -> Any:
+def inputs(x: Any, w: Any, *biases: Any) -> Any:
     """What the inputs contribute, for all times in one product: `(T, N, gates)`."""
     z = x.reshape(-1, x.shape[-1]) @ w.T
     for b in biases:
@@ -222,15 +222,15 @@ def _inputs(x: Any, w: Any, *biases: Any) -> Any:
     return z.reshape(*x.shape[:2], -1)
 
 
-def _states(time: int, first: Any, reverse: bool) -> tuple[Any, Any, Any]:
+def states(time: int, first: Any, reverse: bool) -> tuple[Any, Any, Any]:
     """Room for the states of all times, and two views of it: the states before each time, and after it."""
-    states = np.empty((time + 1, *first.shape), first.dtype)
-    states[-1 if reverse else 0] = first
-    early, late = states[:-1], states[1:]
-    return (states, late, early) if reverse else (states, early, late)
+    every = np.empty((time + 1, *first.shape), first.dtype)
+    every[-1 if reverse else 0] = first
+    early, late = every[:-1], every[1:]
+    return (every, late, early) if reverse else (every, early, late)
 
 
-def _gradients(
+def gradients(
     dx: Any, dh: Any, x: Any, w_ih: Any, h_old: Any, want_x: bool, want: tuple[bool, ...]
 ) -> list[Any]:
     """The gradients of the input, the weights and the biases from those of the gates."""

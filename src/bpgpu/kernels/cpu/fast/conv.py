@@ -15,12 +15,11 @@ from bpgpu.kernels.cpu import conv as in_numpy
 from bpgpu.kernels.cpu.conv import first, last
 from bpgpu.kernels.cpu.fast import gather
 from bpgpu.kernels.cpu.fast.compiling import compiled, inlined
+from bpgpu.kernels.cpu.fast.products import FEW, add_tile, packed, set_tile
 from bpgpu.kernels.cpu.fast.threads import cut, share
-from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, add1, add2, set1, set2, set3
+from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS
 from bpgpu.kernels.registry import kernel
 
-FEW = 2**21
-"""Products that are not worth a thread of their own."""
 MANY = 2**16
 """Weights of a plain product with which NumPy is as fast."""
 STRETCH = 512
@@ -78,7 +77,7 @@ def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -
     if len(plan.parts) == 0:  # only zeros around the input are ever read
         return first(y)
     matrix = matrix.reshape(-1, *matrix.shape[-2:])[plan.taps]
-    weights, start = _packed(matrix, b)
+    weights, start = packed(matrix.reshape(-1, o), b)
     source = _images(x, plan.pads)
     tables = (plan.rows, plan.places * o, plan.runs, plan.parts)
     count = plan.parts[-1, 1]
@@ -103,24 +102,6 @@ def _images(x: Any, pads: Any) -> tuple[Any, ...]:
     pads = ((0, 0),) * spare + tuple(pads)
     sizes = [s + a + b for s, (a, b) in zip(x.shape[1:], pads, strict=False)]
     return x, np.asarray([a for a, _ in pads]), np.asarray(sizes)
-
-
-def _packed(matrix: Any, b: Any) -> tuple[Any, Any]:
-    """The weights `(T, C, O)` in the order in which tiles read them, and where the sums start.
-
-    The columns fall into blocks of up to three vectors, the last filled up with zeros:
-    `(blocks, T C, lanes)`."""
-    o, lanes = matrix.shape[-1], BYTES // matrix.itemsize
-    vectors = -(-o // lanes)
-    width = lanes * (vectors if vectors <= 3 else 3 if vectors % 3 == 0 else 2)
-    blocks = -(-o // width)
-    filled = np.zeros((math.prod(matrix.shape[:-1]), blocks * width), matrix.dtype)
-    filled[:, :o] = matrix.reshape(-1, o)
-    start = np.zeros(blocks * width, matrix.dtype)
-    if b is not None:
-        start[:o] = b
-    filled = filled.reshape(-1, blocks, width).swapaxes(0, 1)
-    return np.ascontiguousarray(filled), start.reshape(blocks, width)
 
 
 # ---- the loops
@@ -176,7 +157,7 @@ def _fill(
                     for row in range(stretch, bottom, ROWS):
                         high = min(ROWS, bottom - row)
                         window = (a, rows, row, reach, part[5], 1)
-                        _set(window, b, width, start[block], c, places, high, left)
+                        set_tile(window, b, width, start[block], c, places, high, left)
 
 
 @compiled
@@ -223,7 +204,7 @@ def _add_lines(
                 for row in range(0, end, ROWS):
                     high = min(ROWS, end - row)
                     window = (a, rows, row, part, length, step)
-                    _add(window, b, apart, total[column:], places, high, o - column)
+                    add_tile(window, b, apart, total[column:], places, high, o - column)
 
 
 @inlined
@@ -233,26 +214,3 @@ def _columns(g: Any, column: int, width: int) -> Any:
         for j in range(min(width, g.shape[1] - column)):
             out[i, j] = g[i, column + j]
     return out.reshape(-1)
-
-
-@inlined
-def _set(
-    window: Any, b: Any, width: int, start: Any, c: Any, places: Any, height: int, left: int
-) -> None:
-    a, rows, row, runs, length, step = window
-    vectors = width // (BYTES // a.itemsize)
-    if vectors == 1:
-        set1(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
-    elif vectors == 2:
-        set2(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
-    else:
-        set3(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
-
-
-@inlined
-def _add(window: Any, b: Any, apart: int, c: Any, places: Any, height: int, left: int) -> None:
-    a, rows, row, runs, length, step = window
-    if left <= BYTES // a.itemsize:
-        add1(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
-    else:
-        add2(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
