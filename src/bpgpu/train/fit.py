@@ -196,7 +196,8 @@ def fit(
         run.ema = average
         at_steps = check_finite in ("steps", True)
         if _compiles(compile, place, optimizer, objective):
-            if _captures_all(place, optimizer, accumulate, at_steps):
+            apart = accumulate > 1 or at_steps or (per_step and _cycles(schedule))
+            if _captures_all(place, optimizer) and not apart:
                 run.compile_whole(with_grads=bool(callbacks) or looks_at_steps(rule))
             else:
                 run.compile()
@@ -275,10 +276,16 @@ def _compiles(wish: Any, place: Any, optimizer: Any, objective: Any) -> bool:
     return bool(wish)
 
 
-def _captures_all(place: Any, optimizer: Any, accumulate: int, at_steps: bool) -> bool:
-    """Whether nothing has to be looked at, or added up, between the gradients and the update."""
+def _captures_all(place: Any, optimizer: Any) -> bool:
+    """Whether a step, with all that belongs to it, can be a CUDA graph."""
     on_cuda = isinstance(place, Device) and place.type == "cuda"
-    return on_cuda and accumulate == 1 and not at_steps and not isinstance(optimizer, LBFGS)
+    return on_cuda and not isinstance(optimizer, LBFGS)
+
+
+def _cycles(schedule: Any) -> bool:
+    """Whether a schedule changes the momentum, too: in a graph that is a constant, unlike a learning rate."""
+    inner = getattr(schedule, "_schedulers", None) or getattr(schedule, "schedulers", ())
+    return bool(getattr(schedule, "cycle_momentum", False)) or any(map(_cycles, inner))
 
 
 def _average(ema: Any, model: Any) -> Any:
