@@ -8,7 +8,9 @@ dtype, layout and size.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import operator
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -19,6 +21,10 @@ VARIABLE = "BPGPU_ACCEL"
 
 _FOLDERS = {"array_api_compat.numpy": "bpgpu.kernels.cpu"}
 """Where the kernels of a library are: imported when one is first looked for."""
+
+MULTIPLIED = frozenset({"array_api_compat.cupy"})
+"""The libraries that have kernels for products of matrices. These are so many, and so quick on small
+arrays, that asking for a kernel each time would be felt with the other libraries."""
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
@@ -73,6 +79,13 @@ def compute(function: str, own: Callable[..., Any], xp: Any, *args: Any) -> Any:
     """`function` of these arguments by a kernel, or by its own code, `own(xp, *args)`."""
     run = find(function, xp, *args)
     return own(xp, *args) if run is None else run(*args)
+
+
+def multiplication(xp: Any) -> Callable[[Any, Any], Any]:
+    """What gives `x @ y` for arrays of a library: a kernel where there is one for them."""
+    if xp.__name__ not in MULTIPLIED:
+        return operator.matmul
+    return functools.partial(compute, "matmul", lambda xp, x, y: x @ y, xp)
 
 
 @contextlib.contextmanager

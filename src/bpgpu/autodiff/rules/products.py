@@ -8,6 +8,7 @@ from typing import Any
 from bpgpu.autodiff.rule import rule, unbroadcast
 from bpgpu.autodiff.rules.matrices import on_diagonal
 from bpgpu.errors import ShapeError
+from bpgpu.kernels import multiplication
 
 
 @rule(arrays=2)
@@ -15,10 +16,11 @@ def matmul(xp: Any, x: Any, y: Any) -> Any:
     """Last two axes are matrices, the axes before them broadcast; an operand of one axis is a vector."""
     if x.dtype != y.dtype:
         x, y = promoted(xp, x, y)
-    out = x @ y
+    times = multiplication(xp)
+    out = times(x, y)
     nx, ny = x.ndim, y.ndim
     if nx == 2 and ny == 2:
-        return out, lambda g: g @ y.T, lambda g: x.T @ g
+        return out, lambda g: times(g, y.T), lambda g: times(x.T, g)
     if nx == 1 and ny == 1:
         return out, lambda g: g * y, lambda g: g * x
     shape_x, shape_y = x.shape, y.shape
@@ -27,17 +29,19 @@ def matmul(xp: Any, x: Any, y: Any) -> Any:
         if ny == 1:
             return unbroadcast(xp, xp.expand_dims(g, axis=-1) * y, shape_x)
         if nx == 1:
-            return unbroadcast(xp, xp.squeeze(y @ xp.expand_dims(g, axis=-1), axis=-1), shape_x)
-        return unbroadcast(xp, g @ xp.matrix_transpose(y), shape_x)
+            return unbroadcast(
+                xp, xp.squeeze(times(y, xp.expand_dims(g, axis=-1)), axis=-1), shape_x
+            )
+        return unbroadcast(xp, times(g, xp.matrix_transpose(y)), shape_x)
 
     def pull_y(g: Any) -> Any:
         if ny <= 2 <= nx:  # one matrix for a whole stack: the stack is one tall matrix
             tall_x = xp.reshape(x, (math.prod(shape_x[:-1]), shape_x[-1]))
             tall_g = xp.reshape(g, (tall_x.shape[0], *shape_y[1:]))
-            return tall_x.T @ tall_g
+            return times(tall_x.T, tall_g)
         if nx == 1:
             return unbroadcast(xp, xp.expand_dims(x, axis=-1) * xp.expand_dims(g, axis=-2), shape_y)
-        return unbroadcast(xp, xp.matrix_transpose(x) @ g, shape_y)
+        return unbroadcast(xp, times(xp.matrix_transpose(x), g), shape_y)
 
     return out, pull_x, pull_y
 
