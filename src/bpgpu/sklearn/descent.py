@@ -12,9 +12,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from bpgpu.backend import rows
-from bpgpu.backend.libraries import namespace_of
 from bpgpu.sklearn.inputs import Rows
-from bpgpu.sklearn.network import Network
+from bpgpu.sklearn.network import Network, all_finite, copied
 from bpgpu.sklearn.solvers import Schedule
 
 Array = Any
@@ -101,7 +100,7 @@ class Descent:
                 self._say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
                 self._judge()
                 self.schedule.after_epoch(est.t_)
-                if not math.isfinite(est.loss_) and not self._finite():
+                if not math.isfinite(est.loss_) and not all_finite(self.network.params):
                     break
                 if self._ends():
                     break
@@ -163,19 +162,6 @@ class Descent:
             est._no_improvement_count = 0
         return end is not None
 
-    def _finite(self) -> bool:
-        return all_finite(self.network.params)
-
     def _say(self, text: str) -> None:
         if self.estimator.verbose:
             sys.stdout.write(text + "\n")
-
-
-def copied(params: dict[str, list[Array]]) -> dict[str, list[Array]]:
-    return {k: [namespace_of(a).asarray(a, copy=True) for a in v] for k, v in params.items()}
-
-
-def all_finite(params: dict[str, list[Array]]) -> bool:
-    return all(
-        bool(namespace_of(a).all(namespace_of(a).isfinite(a))) for v in params.values() for a in v
-    )

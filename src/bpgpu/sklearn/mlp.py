@@ -12,12 +12,20 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from bpgpu import functional, nn, random
+from bpgpu.backend import default_namespace
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.sklearn import inputs, settings, solvers, targets
-from bpgpu.sklearn.descent import Descent, Sample, all_finite
+from bpgpu.sklearn.descent import Descent, Sample
 from bpgpu.sklearn.inputs import Place, Rows, place_of
 from bpgpu.sklearn.losses import BinaryLogLoss, LogLoss, Loss, Poisson, SquaredError
-from bpgpu.sklearn.network import ACTIVATIONS, Activation, Network, differentiated, drawn
+from bpgpu.sklearn.network import (
+    ACTIVATIONS,
+    Activation,
+    Network,
+    all_finite,
+    differentiated,
+    drawn,
+)
 from bpgpu.sklearn.roles import Classifier, Regressor
 
 Array = Any
@@ -28,8 +36,9 @@ _FUNCTIONS = (
 )
 """Functions of `bpgpu.functional` that may be named as activations."""
 
-CHUNK = 2**19
-"""So many values of the widest layer are computed at a time in a prediction: what the cache holds."""
+ROWS, CACHED, LARGEST = 2**10, 2**17, 2**24
+"""A prediction is computed in portions: on the CPU of so many rows, or as many as have `CACHED` values in the widest
+layer; elsewhere of `LARGEST` values."""
 
 
 def _goes_on(estimator: Any) -> bool:
@@ -269,7 +278,8 @@ class Perceptron(BaseEstimator):
 
     def _last_values(self, X: Any, method: str) -> Array:
         """What the last layer gives for each row, where the weights are."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
         inputs.check_same_place(self, X, self._fitted_at, method)
         first = self.coefs_[0]
         dtype = str(first.dtype).rpartition(".")[2]
@@ -284,7 +294,9 @@ class Perceptron(BaseEstimator):
 
     def _computed(self, network: Network, rows: Rows) -> Array:
         """The last values for all rows, in portions."""
-        step = max(1, CHUNK // max(max(c.shape) for c in network.params["coefs"]))
+        widest = max(max(c.shape) for c in network.params["coefs"])
+        on_cpu = rows.place.xp is default_namespace()
+        step = max(ROWS, (CACHED if on_cpu else LARGEST) // widest)
         parts = [
             network.output(rows.part(slice(start, min(start + step, rows.count))))
             for start in range(0, rows.count, step)

@@ -71,6 +71,7 @@ class Network:
         dropout: Sequence[float] = (),
     ) -> None:
         self.params: dict[str, list[Array]] = {"coefs": coefs, "intercepts": intercepts}
+        self._paths = [(f"coefs.{i}", f"intercepts.{i}") for i in range(len(coefs))]
         self.activations, self.loss, self.alpha = activations, loss, alpha
         self.dropout = dropout if any(dropout) else ()
         self.key: Any = None
@@ -89,8 +90,10 @@ class Network:
         z += b
         return z
 
-    def gradients(self, x: Array, y: Array, weight: Array = None) -> tuple[Array, Array, Any]:
-        """The loss of a batch without and with the penalty on the weights, and the gradient by each parameter.
+    def gradients(
+        self, x: Array, y: Array, weight: Array = None
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """The loss of a batch without and with the penalty on the weights, and the gradients: `"coefs.0"` and so on.
 
         The loss is the mean over the rows, in which each counts by its `weight`; the penalty is
         `alpha / (2 n) sum_i |W_i|^2`, with the number or the weight `n` of the rows.
@@ -124,7 +127,8 @@ class Network:
             weight = weight / n
             value = xp.sum(terms * weight)
             d *= weight[:, None]
-        coefs, intercepts, penalty = [], [], 0.0
+        grads: dict[str, Array] = {}
+        penalty: Any = 0.0
         for i in reversed(range(len(layers))):
             w, _ = layers[i]
             g = inputs[i].T @ d
@@ -132,8 +136,8 @@ class Network:
                 g += (self.alpha / n) * w
                 flat = xp.reshape(w, (-1,))
                 penalty = penalty + xp.vecdot(flat, flat)
-            coefs.append(g)
-            intercepts.append(xp.sum(d, axis=0))
+            of_w, of_b = self._paths[i]
+            grads[of_w], grads[of_b] = g, xp.sum(d, axis=0)
             if i:
                 d = d @ w.T
                 if masks:
@@ -142,7 +146,7 @@ class Network:
                 pull = pulls[i - 1]
                 d = d if pull is None else pull(d)
         penalty = (self.alpha / 2) * penalty / n
-        return value, penalty, {"coefs": coefs[::-1], "intercepts": intercepts[::-1]}
+        return value, penalty, grads
 
     def _layers(self) -> list[tuple[Array, Array]]:
         return list(zip(self.params["coefs"], self.params["intercepts"], strict=True))
@@ -176,3 +180,14 @@ def drawn(
         coefs.append(random_state.uniform(-bound, bound, (n_in, n_out)))
         intercepts.append(random_state.uniform(-bound, bound, n_out))
     return coefs, intercepts
+
+
+def copied(params: dict[str, list[Array]]) -> dict[str, list[Array]]:
+    """The same weights in arrays of their own."""
+    return {k: [namespace_of(a).asarray(a, copy=True) for a in v] for k, v in params.items()}
+
+
+def all_finite(params: dict[str, list[Array]]) -> bool:
+    """True unless a weight is NaN or infinite."""
+    arrays = [a for v in params.values() for a in v]
+    return all(bool(namespace_of(a).all(namespace_of(a).isfinite(a))) for a in arrays)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
@@ -18,7 +18,7 @@ from bpgpu.optim.arrays import bias_correction
 from bpgpu.optim.checks import Options
 from bpgpu.optim.groups import Group, State
 from bpgpu.sklearn.inputs import place_of
-from bpgpu.sklearn.network import Network
+from bpgpu.sklearn.network import Network, copied
 
 Array = Any
 
@@ -149,27 +149,28 @@ def lbfgs(
     """
     arrays = [*network.params["coefs"], *network.params["intercepts"]]
     shapes = [tuple(a.shape) for a in arrays]
-    ends = np.cumsum([0, *map(math.prod, shapes)])
+    ends = [0, *itertools.accumulate(map(math.prod, shapes))]
     place = place_of(arrays[0])
-    dtype = str(arrays[0].dtype).rpartition(".")[2]
+    xp, dtype = place.xp, str(arrays[0].dtype).rpartition(".")[2]
     layers = len(network.params["coefs"])
+    paths = [f"{kind}.{i}" for kind in ("coefs", "intercepts") for i in range(layers)]
 
     def fill(x: Any) -> None:
+        flat = place.put(x, dtype)
         parts = [
-            place.put(x[a:b].reshape(shape), dtype)
-            for a, b, shape in zip(ends, ends[1:], shapes, strict=False)
+            xp.reshape(flat[start:end], shape)
+            for (start, end), shape in zip(itertools.pairwise(ends), shapes, strict=True)
         ]
         network.params = {"coefs": parts[:layers], "intercepts": parts[layers:]}
+
+    def vector(parts: list[Array]) -> Any:
+        flat = xp.concat([xp.reshape(p, (-1,)) for p in parts])
+        return to_numpy(flat).astype("float64", copy=False)
 
     def value_and_gradient(x: Any) -> tuple[float, Any]:
         fill(x)
         value, grads = objective()
-        return float(value), vector([*grads["coefs"], *grads["intercepts"]])
-
-    def vector(parts: list[Array]) -> Any:
-        return np.concatenate([to_numpy(p).reshape(-1) for p in parts]).astype(
-            np.float64, copy=False
-        )
+        return float(value), vector([grads[path] for path in paths])
 
     options = {
         "maxfun": settings.max_fun,
@@ -179,7 +180,8 @@ def lbfgs(
     found = scipy.optimize.minimize(
         value_and_gradient, vector(arrays), method="L-BFGS-B", jac=True, options=options
     )
-    fill(found.x.copy())
+    fill(found.x)
+    network.params = copied(network.params)
     if found.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "

@@ -24,7 +24,6 @@ class Labels:
     """
 
     def __init__(self, y: Any, classes: Any = None) -> None:
-        check_classification_targets(y)
         self.kind = str(type_of_target(y, input_name="y"))
         if self.kind == "multiclass-multioutput":
             raise ValueError(
@@ -35,7 +34,9 @@ class Labels:
         if self.kind == "multilabel-indicator":
             self.classes = np.arange(y.shape[1])
             return
-        self.classes = unique_labels(y if classes is None else classes)
+        if self.kind not in ("binary", "multiclass"):
+            check_classification_targets(y)  # which tells what is wrong
+        self.classes = np.unique(y) if classes is None else unique_labels(classes)
         self.kind = "multiclass" if self.classes.shape[0] > 2 else "binary"
 
     @property
@@ -57,6 +58,8 @@ class Labels:
                     f"y: expected an indicator matrix (n, {self.classes.shape[0]}), as before, got shape {y.shape}"
                 )
             return
+        if y.ndim == 1 and np.array_equal(self.classes[self._places(y)], y):
+            return
         check_classification_targets(y)
         new = np.setdiff1d(unique_labels(y), self.classes)
         if y.ndim != 1 or new.shape[0]:
@@ -69,8 +72,11 @@ class Labels:
         """The numbers of the classes `(n,)`, or an indicator `(n, k)` where the network has an output for each."""
         if self.kind == "multilabel-indicator":
             return np.asarray(y != 0)
-        codes = np.searchsorted(self.classes, y)
+        codes = self._places(y)
         return codes if self.kind == "multiclass" else codes[:, None] > 0
+
+    def _places(self, y: Any) -> Any:
+        return np.minimum(np.searchsorted(self.classes, y), self.classes.shape[0] - 1)
 
     def chosen(self, xp: Any, z: Array) -> Array:
         """The number of the most probable class, or an indicator, from the last values of a network.
