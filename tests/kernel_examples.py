@@ -66,6 +66,7 @@ def of(kernel: str) -> Iterable[Case]:
         "channel_sums": biases,
         "standardize": norms,
         "affine": affine_maps,
+        "linear": linear_maps,
         "lstm": lambda: recurrences(4),
         "gru": lambda: recurrences(3),
         "maxima": pools,
@@ -150,6 +151,13 @@ def affine_maps() -> Iterator[Case]:
 
     yield Case(batch_norm, ((3, 4, 5, 2), (4,), (4,)), last)
     yield Case(batch_norm, ((70, 4), (4,), (4,)))
+
+
+def linear_maps() -> Iterator[Case]:
+    yield Case(f.linear, ((100, 300), (70, 300), (70,)))
+    yield Case(f.linear, ((7, 11, 500), (9, 500), (9,)), stepped)
+    yield Case(f.linear, ((6000, 3), (33, 3)))
+    yield Case(f.linear, ((3, 40), (6000, 40), (6000,)))
 
 
 def recurrences(gates: int) -> Iterator[Case]:

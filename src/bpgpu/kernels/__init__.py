@@ -4,6 +4,13 @@ Delete this folder and every result stays the same but for rounding and speed. `
 kernel for a call, if there is one; `BPGPU_ACCEL=0` switches all of them off.
 """
 
-from bpgpu.kernels.registry import MULTIPLIED, compute, find, multiplication, switched_off
+from bpgpu.kernels.registry import (
+    MIDDLE,
+    MULTIPLIED,
+    compute,
+    find,
+    multiplication,
+    switched_off,
+)
 
-__all__ = ["MULTIPLIED", "compute", "find", "multiplication", "switched_off"]
+__all__ = ["MIDDLE", "MULTIPLIED", "compute", "find", "multiplication", "switched_off"]

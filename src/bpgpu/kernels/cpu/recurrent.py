@@ -216,9 +216,9 @@ def parts(x: Any, count: int) -> list[Any]:
 def inputs(x: Any, w: Any, *biases: Any) -> Any:
     """What the inputs contribute, for all times in one product: `(T, N, gates)`."""
     z = x.reshape(-1, x.shape[-1]) @ w.T
-    for b in biases:
-        if b is not None:
-            z += b
+    given = [b for b in biases if b is not None]
+    if given:
+        z += sum(given[1:], given[0])
     return z.reshape(*x.shape[:2], -1)
 
 
@@ -236,10 +236,11 @@ def gradients(
     """The gradients of the input, the weights and the biases from those of the gates."""
     by_x, by_h = (d.reshape(-1, d.shape[-1]) for d in (dx, dh))
     ones = np.ones(len(by_x), x.dtype)
+    of_bias = ones @ by_x if any(want[2:]) else None
     return [
         (by_x @ w_ih).reshape(x.shape) if want_x else None,
         by_x.T @ x.reshape(-1, x.shape[-1]) if want[0] else None,
         by_h.T @ h_old.reshape(-1, h_old.shape[-1]) if want[1] else None,
-        ones @ by_x if want[2] else None,
-        ones @ by_h if want[3] else None,
+        of_bias if want[2] else None,
+        (ones @ by_h if dh is not dx else of_bias) if want[3] else None,
     ]

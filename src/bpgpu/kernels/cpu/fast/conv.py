@@ -54,8 +54,11 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     """As `cpu.conv` has it."""
     c, o = x.shape[1], g.shape[1]
     plan = gather.lines(geometry, c, o)
-    lines = cut(len(x) * len(plan.runs), FEW // (geometry.counts[-1] * len(plan.rows) * o) + 1)
-    sums = np.zeros((len(lines), math.prod(geometry.kernel) * c, o), x.dtype)
+    weights = math.prod(geometry.kernel) * c
+    least = FEW // (geometry.counts[-1] * weights * o) + 1
+    each = 4 if weights * o * x.itemsize < CACHE // 2 else 1  # sums of its own for each part
+    lines = cut(len(x) * len(plan.runs), least, each)
+    sums = np.zeros((len(lines), weights, o), x.dtype)
     move = (geometry.counts[-1], geometry.stride[-1] * c)
     source = (*_images(x, geometry.pads), _dense(g).reshape(len(g), -1))
     share(

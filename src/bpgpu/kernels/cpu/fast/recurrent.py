@@ -272,7 +272,7 @@ def _times(x: Any, reverse: bool) -> Any:
 
 def _shares(h: Any) -> list[tuple[int, int]]:
     """Examples for each thread, whole tiles of them."""
-    return cut(len(h), ROWS)
+    return cut(len(h), ROWS, each=1)
 
 
 def _packed(matrix: Any) -> Any:

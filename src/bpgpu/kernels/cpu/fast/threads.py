@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -35,17 +36,27 @@ WORKERS = _count()
 
 
 def share(work: Callable[..., None], parts: Sequence[tuple[Any, ...]]) -> None:
-    """Call `work` with each of the parts; the calling thread takes the first itself."""
-    waiting = [_threads().submit(work, *part) for part in parts[1:]]
-    if parts:
-        work(*parts[0])
+    """Call `work` with each of the parts: every thread, the calling one too, takes the next that is
+    left, so that one whose core is taken by somebody else does not hold up the others."""
+    left = deque(parts)
+
+    def take() -> None:
+        while left:
+            try:
+                part = left.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            work(*part)
+
+    waiting = [_threads().submit(take) for _ in range(min(WORKERS, len(parts)) - 1)]
+    take()
     for future in waiting:
         future.result()
 
 
-def cut(n: int, least: int = 1) -> list[tuple[int, int]]:
-    """`range(n)` in a stretch for each worker, or in fewer if they would be shorter than `least`."""
-    count = max(1, min(WORKERS, n // max(least, 1)))
+def cut(n: int, least: int = 1, each: int = 4) -> list[tuple[int, int]]:
+    """`range(n)` in some stretches for each worker, or in fewer of at least so many."""
+    count = max(1, min(WORKERS * each if WORKERS > 1 else 1, n // max(least, 1)))
     ends = [n * i // count for i in range(count + 1)]
     return list(itertools.pairwise(ends))
 
