@@ -13,9 +13,9 @@ pytest.importorskip("sklearn.base")
 
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from bpgpu.sklearn import MLPClassifier, MLPRegressor
+from bpgpu.sklearn import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
 
-ESTIMATORS = [MLPClassifier(), MLPRegressor()]
+ESTIMATORS = [MLPClassifier(), MLPRegressor(), NeuralClassifier(), NeuralRegressor()]
 
 
 def checks() -> Iterator[Any]:

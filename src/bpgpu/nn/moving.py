@@ -23,12 +23,21 @@ def moved(module: M, device: Any, dtype: Any) -> M:
     """Move and cast in place. New arrays are all made before the first one is put in."""
     if dtype is None and device is not None and not _names_device(device):
         device, dtype = None, device
+
+    def one(x: Any) -> Any:
+        y = x if dtype is None or not is_floating(x) else cast(x, dtype)
+        return y if device is None else to_device(y, device)
+
+    return mapped(module, one)
+
+
+def mapped(module: M, function: Callable[[Any], Any]) -> M:
+    """Put `function(x)` in the place of each array, once for all places of one array."""
     memo: dict[int, Any] = {}
 
     def one(x: Any) -> Any:
         if id(x) not in memo:
-            y = x if dtype is None or not is_floating(x) else cast(x, dtype)
-            memo[id(x)] = y if device is None else to_device(y, device)
+            memo[id(x)] = function(x)
         return memo[id(x)]
 
     plans = [(m, _new_fields(m, one)) for m in module.modules()]

@@ -14,5 +14,6 @@ except ImportError as error:
     ) from error
 
 from bpgpu.sklearn.mlp import MLPClassifier, MLPRegressor
+from bpgpu.sklearn.neural import NeuralClassifier, NeuralRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "NeuralClassifier", "NeuralRegressor"]

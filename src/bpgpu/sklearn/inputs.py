@@ -75,8 +75,12 @@ def place_named(device: Any) -> Place:
     return place_of(find_device(device).asarray([0.0]))
 
 
-def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
+def data(
+    estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool, images: bool = False
+) -> tuple[Any, Any]:
     """Features `(N, F)` in float32 or float64, and a target of as many rows, of NumPy but where `numeric` lets it be.
+
+    With `images`, features may have more axes, and are not sparse.
 
     *Raises* what scikit-learn raises: `ValueError` for NaN, infinity, wrong shapes and lengths, no rows.
     """
@@ -87,7 +91,7 @@ def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple
             raise ValueError(
                 f"{type(estimator).__name__} requires y to be passed, but the target y is None"
             )
-        X = features(estimator, X, reset=reset)
+        X = features(estimator, X, reset=reset, images=images)
         if is_foreign(y):
             y = _checked(estimator, y, "y", (1, 2))
         else:
@@ -100,24 +104,30 @@ def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple
         estimator,
         X,
         y,
-        accept_sparse="csr",
+        accept_sparse=False if images else "csr",
         dtype=(np.float64, np.float32),
+        allow_nd=images,
         multi_output=True,
         y_numeric=numeric,
         reset=reset,
     )
 
 
-def features(estimator: Any, X: Any, *, reset: bool = False) -> Any:
+def features(estimator: Any, X: Any, *, reset: bool = False, images: bool = False) -> Any:
     """Features `(N, F)` in float32 or float64, where they are."""
     if is_foreign(X):
-        X = _checked(estimator, X, "X", (2,))
+        X = _checked(estimator, X, "X", (2, 3, 4, 5) if images else (2,))
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
     if not reset and _is_plain(estimator, X):
         return X
     return validate_data(
-        estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=reset
+        estimator,
+        X,
+        accept_sparse=False if images else "csr",
+        dtype=(np.float64, np.float32),
+        allow_nd=images,
+        reset=reset,
     )
 
 
@@ -141,7 +151,8 @@ def _checked(estimator: Any, x: Array, name: str, axes: tuple[int, ...]) -> Arra
     who, xp = type(estimator).__name__, namespace_of(x)
     if len(x.shape) not in axes:
         raise ValueError(
-            f"Expected {axes[-1]}D array, got {len(x.shape)}D array instead, as {name} of {who}. Reshape your data: "
+            f"Expected {2 if 2 in axes else 1}D array, got {len(x.shape)}D array instead, as {name} of "
+            f"{who}. Reshape your data: "
             "xp.reshape(x, (-1, 1)) if it has a single feature, xp.reshape(x, (1, -1)) if it is a single sample"
         )
     for axis, what in enumerate(("sample", "feature")[: len(x.shape)]):
