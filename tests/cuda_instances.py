@@ -1,0 +1,59 @@
+"""The instances of our CUDA kernels that are compiled in tests: for each file, those of a type.
+
+The kernels run on the CPU from these lists, too, so that none is used in a test that is not compiled for GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+LOADED = {"float": 4, "double": 2, "__half": 8, "__nv_bfloat16": 8}
+"""Numbers of a type in 16 bytes."""
+
+
+def norm(t: str) -> Iterator[str]:
+    wide = "double" if t == "double" else "float"
+    for w in sorted({t, wide}):
+        for name in ("rows", "rows_back", "columns", "columns_back", "affine"):
+            yield from (f"norm_{name}<{t}, {w}, {n}>" for n in (1, LOADED[t]))
+        yield f"norm_moved<{w}, {t}>"
+        yield f"norm_sums_joined<{wide}, {w}>"
+    for name in ("moments", "moments_joined", "sums"):
+        yield f"norm_{name}<{t}>"
+    if t != wide:
+        yield f"norm_moved<{t}, {wide}>"
+
+
+def softmax(t: str) -> Iterator[str]:
+    for name in ("softmax_rows", "softmax_rows_back", "log_softmax_rows", "log_softmax_rows_back"):
+        yield from (f"{name}<{t}, {n}>" for n in (1, LOADED[t]))
+
+
+def gelu(t: str) -> Iterator[str]:
+    for form in ("Exact", "ByTanh"):
+        for name in ("gelu", "gelu_back"):
+            yield from (f"{name}<{t}, {n}, {form}>" for n in (1, LOADED[t]))
+
+
+def embedding(t: str) -> Iterator[str]:
+    for index in ("int", "long long"):
+        for name in ("take_rows", "sum_chunks", "add_chunks"):
+            yield from (f"{name}<{t}, {index}, {n}>" for n in (1, LOADED[t]))
+
+
+def pool(t: str) -> Iterator[str]:
+    yield from (f"{name}<{t}>" for name in ("maxima", "maxima_back", "means", "means_back"))
+
+
+def recurrent(t: str) -> Iterator[str]:
+    yield from (f"{cell}_step{way}<{t}>" for cell in ("lstm", "gru") for way in ("", "_back"))
+
+
+FILES = {
+    "embedding.cu": embedding,
+    "gelu.cu": gelu,
+    "norm.cu": norm,
+    "pool.cu": pool,
+    "recurrent.cu": recurrent,
+    "softmax.cu": softmax,
+}
