@@ -9,11 +9,12 @@ before it, which run eagerly, have asked for all that it needs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 import cupy
 import numpy as np
+
+from bpgpu.kernels.cuda.sources import code_of
 
 CUPY = "array_api_compat.cupy"
 TYPES = {"f": "float", "d": "double", "e": "__half", "E": "__nv_bfloat16"}
@@ -52,12 +53,6 @@ def compiled(file: str, expression: str) -> Any:
         code=code_of(file), options=("--std=c++17",), name_expressions=(expression,)
     )
     return module.get_function(expression)
-
-
-def code_of(file: str) -> str:
-    """A source, with what all of them use in front of it."""
-    source = files(__package__) / "source"
-    return "\n".join((source / name).read_text("utf-8") for name in ("common.cuh", file))
 
 
 def _shape(x: Any) -> tuple[int, ...]:

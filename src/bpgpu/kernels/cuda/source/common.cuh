@@ -1,4 +1,4 @@
-// What all kernels use. This file is put in front of each of the others: see launching.py.
+// What all kernels use. This file is put in front of each of the others: see sources.py.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 

@@ -1,0 +1,11 @@
+"""The sources of our kernels, as the compiler gets them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+
+def code_of(file: str) -> str:
+    """A source, with what all of them use in front of it."""
+    source = files(__package__) / "source"
+    return "\n".join((source / name).read_text("utf-8") for name in ("common.cuh", file))
