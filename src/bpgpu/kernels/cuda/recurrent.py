@@ -20,7 +20,9 @@ run = runner("recurrent.cu")
 
 def multiply(x: Any, y: Any, out: Any = None) -> Any:
     made = product(x, y, out)
-    return cupy.matmul(x, y, out=out) if made is None else made
+    if made is None:
+        made = cupy.matmul(x, y, out=out).astype(x.dtype, copy=False)
+    return made
 
 
 def _usual(mask: Any, x: Any, *others: Any) -> bool:
@@ -175,6 +177,6 @@ def _gradients(
         multiply(by_x, w_ih).reshape(x.shape) if want_x else None,
         multiply(by_x.T, flat) if want[0] else None,
         multiply(by_h.T, states) if want[1] else None,
-        sums(by_x) if want[2] else None,
-        sums(by_h) if want[3] else None,
+        sums(by_x).astype(x.dtype, copy=False) if want[2] else None,
+        sums(by_h).astype(x.dtype, copy=False) if want[3] else None,
     ]
