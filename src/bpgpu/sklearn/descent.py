@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from bpgpu.backend import rows
+from bpgpu.backend.libraries import library_of
+from bpgpu.replay import compile
 from bpgpu.sklearn.inputs import Rows
 from bpgpu.sklearn.network import Network, all_finite, copied
 from bpgpu.sklearn.solvers import Schedule
@@ -84,6 +86,7 @@ class Descent:
         loss = network.loss
         outputs = int(network.params["intercepts"][-1].shape[0])
         self._share = 1 / outputs if loss.mean_over_outputs else 1.0
+        self._step: Any = self._made_step()
         self._order = np.arange(self.rows)
         self._best: Any = None
 
@@ -91,6 +94,11 @@ class Descent:
         """All epochs, or as many as are needed; or a single one."""
         est = self.estimator
         est.n_iter_ = 0
+        captures = not once and not self.network.dropout
+        if (
+            captures and library_of(self.sample.y) == "cupy"
+        ):  # one launch for a step, not some fifty
+            self._step = compile(self._step)
         try:
             while est.n_iter_ < (1 if once else est.max_iter):
                 est.n_iter_ += 1
@@ -126,10 +134,19 @@ class Descent:
             self.random_state.shuffle(turn)
             self._order = order = self._order[turn]
         for x, y, weight in self.sample.batches(self.batch, order):
-            value, penalty, grads = self.network.gradients(x, y, weight)
-            self.network.params = self.optimizer.step(grads)
-            total = total + (value * self._share + penalty) * x.shape[0]
+            total = total + self._step(x, y, weight) * x.shape[0]
         return float(total) / self.rows
+
+    def _made_step(self) -> Callable[..., Array]:
+        """A step of the optimizer on a batch, which returns the loss before it."""
+        network, optimizer, share = self.network, self.optimizer, self._share
+
+        def step(x: Array, y: Array, weight: Array) -> Array:
+            value, penalty, grads = network.gradients(x, y, weight)
+            network.params = optimizer.step(grads)
+            return value * share + penalty
+
+        return step
 
     def _judge(self) -> None:
         """Count the epochs in which nothing has improved, and keep the best weights."""

@@ -149,6 +149,8 @@ def _is_plain(estimator: Any, X: Any) -> bool:
 def _checked(estimator: Any, x: Array, name: str, axes: tuple[int, ...]) -> Array:
     """An array of another library, after the checks that `check_array` makes of NumPy's."""
     who, xp = type(estimator).__name__, namespace_of(x)
+    if hasattr(x, "detach"):  # a tensor of torch that asks for a gradient
+        x = x.detach()
     if len(x.shape) not in axes:
         raise ValueError(
             f"Expected {2 if 2 in axes else 1}D array, got {len(x.shape)}D array instead, as {name} of "

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from bpgpu import functional, nn, random
 from bpgpu.backend import default_namespace
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.sklearn import inputs, settings, solvers, targets
+from bpgpu.sklearn import inputs, modules, settings, solvers, targets
 from bpgpu.sklearn.descent import Descent, Sample
 from bpgpu.sklearn.inputs import Place, Rows, place_of
 from bpgpu.sklearn.losses import BinaryLogLoss, LogLoss, Loss, Poisson, SquaredError
@@ -273,6 +273,25 @@ class Perceptron(BaseEstimator):
         value, penalty, _ = network.gradients(x, y, weight)
         shared = network.loss.mean_over_outputs
         self.loss_ = float(value) / (self.n_outputs_ if shared else 1) + float(penalty)
+
+    def to_module(self) -> nn.Sequential:
+        """The fitted network as a `bpgpu.nn.Sequential` with weights of its own, for ONNX, `bpgpu.save` and the rest.
+
+        It gives what stands before the last function (`out_activation_`): the logits of a classifier.
+
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = MLPClassifier((5,), solver="lbfgs", alpha=1.0, random_state=0).fit(X, y)
+        >>> clf.to_module()
+        Sequential(
+          (0): Linear(in_features=4, out_features=5, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=5, out_features=3, bias=True)
+        )
+        """
+        check_is_fitted(self)
+        functions = settings.per_layer(self, "activation", self.activation, len(self.coefs_) - 1)
+        return modules.written_out(self.coefs_, self.intercepts_, functions)
 
     # ---- predicting
 

@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from bpgpu import nn, random
+from bpgpu import functional, nn, random
 from bpgpu.autodiff.dtypes import is_floating
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.nn.moving import mapped
 from bpgpu.sklearn.inputs import Place
 
@@ -92,6 +93,41 @@ def _arguments(
             "where it asks for them by name"
         )
     return found
+
+
+LAYERS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+class Function(nn.Module):
+    """A function of an array as a layer."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+def written_out(coefs: list[Any], intercepts: list[Any], activations: list[Any]) -> nn.Sequential:
+    """The layers of a perceptron as a module."""
+    layers: list[nn.Module] = []
+    for w, b, f in zip(coefs, intercepts, [*activations, None], strict=True):
+        layer = nn.Linear(*w.shape)
+        xp = namespace_of(w)
+        state = {"weight": xp.asarray(w.T, copy=True), "bias": xp.asarray(b, copy=True)}
+        layer.load_state_dict(state, assign=True)
+        layers.append(layer)
+        if f is not None:
+            named = isinstance(f, str)
+            layers.append(
+                LAYERS[f]()
+                if named and f in LAYERS
+                else f
+                if isinstance(f, nn.Module)
+                else Function(getattr(functional, f) if named else f)
+            )
+    return nn.Sequential(*layers)
 
 
 def settled(module: nn.Module, place: Place, dtype: str | None) -> nn.Module:

@@ -159,7 +159,7 @@ class Network:
         keys: Any = random.split(random.fold_in(self.key, self.steps), len(self.dropout))
         masks = []
         for i, (p, b) in enumerate(zip(self.dropout, self.params["intercepts"], strict=False)):
-            mask, kept = random.mask(keys[i, ...], (x.shape[0], b.shape[0]), 1 - p)
+            mask, kept = random.mask(keys[i], (x.shape[0], b.shape[0]), 1 - p)
             masks.append((mask, 1 / kept if kept else 0.0))
         return masks
 

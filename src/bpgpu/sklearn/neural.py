@@ -25,6 +25,12 @@ from bpgpu.train import EarlyStopping, fit, predict
 
 Array = Any
 
+FREE = (
+    *("accumulate", "check_finite", "checkpoint", "clip_grad_norm", "clip_grad_value", "compile"),
+    *("ema", "progress", "resume"),
+)
+"""The arguments of `bpgpu.fit` that the estimators have no parameter for."""
+
 WORTH = 300
 """From so many steps on it pays to record the step and replay it."""
 
@@ -94,6 +100,14 @@ class Neural(BaseEstimator):
             value = getattr(self, name)
             if value is not None and not isinstance(value, dict):
                 raise settings.wrong(self, name, "a dict of arguments, or None", value)
+        unknown = [n for n in self.fit_params or () if n not in FREE]
+        if unknown:
+            raise settings.wrong(
+                self,
+                "fit_params",
+                f"a dict with arguments of bpgpu.fit: {', '.join(FREE)}",
+                unknown,
+            )
 
     def _model(self, X: Any, y: Any) -> Any:
         """The module before training, where it is trained."""

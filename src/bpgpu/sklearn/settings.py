@@ -74,8 +74,9 @@ def choice(estimator: Any, name: str, *allowed: str) -> None:
 
 def wrong(estimator: Any, name: str, expected: str, value: Any) -> ValueError:
     """The error for a parameter that is not what it may be."""
+    shown = " ".join(f"{value!r:.100}".split())
     return ValueError(
-        f"The {name!r} parameter of {type(estimator).__name__} must be {expected}, got {value!r:.100}"
+        f"The {name!r} parameter of {type(estimator).__name__} must be {expected}, got {shown}"
     )
 
 
