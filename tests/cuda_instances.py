@@ -29,6 +29,11 @@ def softmax(t: str) -> Iterator[str]:
         yield from (f"{name}<{t}, {n}>" for n in (1, LOADED[t]))
 
 
+def conv(t: str) -> Iterator[str]:
+    yield from (f"window_rows<Pack<unsigned short, {n}>>" for n in (1, 2, 4, 8))
+    yield f"added_windows<{t}>"
+
+
 def gelu(t: str) -> Iterator[str]:
     for form in ("Exact", "ByTanh"):
         for name in ("gelu", "gelu_back"):
@@ -49,11 +54,29 @@ def recurrent(t: str) -> Iterator[str]:
     yield from (f"{cell}_step{way}<{t}>" for cell in ("lstm", "gru") for way in ("", "_back"))
 
 
+def loss(t: str) -> Iterator[str]:
+    for label in ("int", "long long"):
+        for way in ("", "_back"):
+            yield from (f"entropy_rows{way}<{t}, {label}, {n}>" for n in (1, LOADED[t]))
+            yield f"entropy_places{way}<{t}, {label}>"
+    yield f"entropy_joined<{t}>"
+
+
+def random(t: str) -> Iterator[str]:
+    yield "blocks_of_key"
+    for planes in (2, 4):
+        yield f"mask_of_key<{planes}>"
+        yield from (f"dropped<{t}, {n}, {planes}>" for n in (1, LOADED[t]))
+
+
 FILES = {
+    "conv.cu": conv,
     "embedding.cu": embedding,
     "gelu.cu": gelu,
+    "loss.cu": loss,
     "norm.cu": norm,
     "pool.cu": pool,
+    "random.cu": random,
     "recurrent.cu": recurrent,
     "softmax.cu": softmax,
 }

@@ -25,12 +25,24 @@ except ImportError:
     pass
 
 
+def installed(monkeypatch: Any, **options: Any) -> Any:
+    """The library under the kernels for CUDA, which are imported over a stand-in for CuPy."""
+    from bpgpu.kernels.cuda import cublaslt, every, products
+
+    assert every
+    lib = make(**options)
+    opened = cublaslt.Library(lib)
+    monkeypatch.setattr(products, "library", lambda: opened)
+    return lib
+
+
 class Refused(Exception):  # noqa: N818
     pass
 
 
-def make(*, refuse: Any = lambda epilogue: False) -> Any:
-    """The library; `refuse` tells for an epilogue whether there is no algorithm with it."""
+def make(*, refuse: Any = lambda epilogue: False, launch: Any = lambda run: run()) -> Any:
+    """The library; `refuse` tells for an epilogue whether there is no algorithm with it, and `launch` runs what a
+    GPU would, or notes it for later."""
     lib = types.SimpleNamespace()
     lib.objects, lib.calls, lib.numbers = {}, [], itertools.count(1000)
     lib.failing = 0
@@ -79,10 +91,13 @@ def make(*, refuse: Any = lambda epilogue: False) -> Any:
         assert size == 32 * 2**20
         (ctypes.c_char * size).from_address(workspace)[size - 1] = b"x"
         assert all(pointer % least == 0 for pointer in (a, b, d))
-        op = lib.objects[op.value]
-        lib.calls.append(dict(op, alignment=least, stream=stream))
+        now = dict(lib.objects[op.value])
+        real = ctypes.c_double if now["compute"] == 70 else ctypes.c_float
+        factors = [real.from_address(v).value for v in (alpha, beta)]
+        layouts = [lib.objects[v.value] for v in (la, lb, ld)]
+        lib.calls.append(dict(now, alignment=least, stream=stream, alpha=factors[0]))
         try:
-            _matmul(op, alpha, (a, b, d), [lib.objects[v.value] for v in (la, lb, ld)], beta)
+            launch(lambda: _matmul(now, factors, (a, b, d), layouts))
         except Refused:
             return INVALID_VALUE
         return 0
@@ -107,11 +122,9 @@ def make(*, refuse: Any = lambda epilogue: False) -> Any:
     return lib
 
 
-def _matmul(op: Any, alpha: int, at: Any, layouts: Any, beta: int) -> None:
-    double = op["compute"] == 70
-    assert op["scale"] == (1 if double else 0)
-    real = ctypes.c_double if double else ctypes.c_float
-    alpha, beta = (real.from_address(v).value for v in (alpha, beta))
+def _matmul(op: Any, factors: Any, at: Any, layouts: Any) -> None:
+    assert op["scale"] == (1 if op["compute"] == 70 else 0)
+    alpha, beta = factors
     a, b, d = (_matrices(p, layout) for p, layout in zip(at, layouts, strict=True))
     a = np.swapaxes(a, 1, 2) if op.get(3) else a
     b = np.swapaxes(b, 1, 2) if op.get(4) else b

@@ -103,6 +103,7 @@ def installed() -> Iterator[Any]:
     """Within this block `import cupy` gives the stand-in, and its arrays are known to bpgpu."""
     import array_api_compat.numpy
 
+    from bpgpu.autodiff import namespace
     from bpgpu.backend import _backends, libraries
     from bpgpu.kernels import registry
 
@@ -110,20 +111,22 @@ def installed() -> Iterator[Any]:
     compat.linalg = _module_like(array_api_compat.numpy.linalg, f"{COMPAT}.linalg")
     compat.empty = empty
     modules = {m: sys.modules.pop(m) for m in list(sys.modules) if _goes(m)}
-    kept = registry._kernels.pop(COMPAT, None), _backends.pop(COMPAT, None)
+    tables: list[Any] = [registry._kernels, _backends, namespace._namespaces]
+    kept = [table.pop(COMPAT, None) for table in tables]
     cupy = sys.modules["cupy"] = make()
     sys.modules[COMPAT] = cupy.compat = libraries._namespaces[ndarray] = compat
     try:
         yield cupy
     finally:
         del libraries._namespaces[ndarray]
+        namespace._namespaces.pop(ndarray, None)
         for module in [m for m in sys.modules if _goes(m)]:
             del sys.modules[module]
         sys.modules.update(modules)
-        for table, before in zip((registry._kernels, _backends), kept, strict=True):
+        for table, before in zip(tables, kept, strict=True):
             table.pop(COMPAT, None)
             if before is not None:
-                table[COMPAT] = before  # type: ignore[index]
+                table[COMPAT] = before
 
 
 def _goes(module: str) -> bool:

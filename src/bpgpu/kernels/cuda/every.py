@@ -1,5 +1,31 @@
 """All kernels for CuPy's arrays, registered when this is imported."""
 
-from bpgpu.kernels.cuda import embedding, gelu, norm, pool, products, recurrent, softmax
+from bpgpu.kernels.cuda import (
+    attention,
+    chance,
+    conv,
+    cudnn,
+    embedding,
+    gelu,
+    loss,
+    norm,
+    pool,
+    products,
+    recurrent,
+    softmax,
+)
 
-__all__ = ["embedding", "gelu", "norm", "pool", "products", "recurrent", "softmax"]
+__all__ = [
+    "attention",
+    "chance",
+    "conv",
+    "cudnn",
+    "embedding",
+    "gelu",
+    "loss",
+    "norm",
+    "pool",
+    "products",
+    "recurrent",
+    "softmax",
+]

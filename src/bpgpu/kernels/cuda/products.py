@@ -28,10 +28,9 @@ from bpgpu.kernels.cuda.cublaslt import (
     library,
 )
 from bpgpu.kernels.cuda.cublaslt_values import VALUES
+from bpgpu.kernels.cuda.launching import CUPY
 from bpgpu.kernels.cuda.layouts import Misfit, Problem, View, line, packed, problem, product_shape
 from bpgpu.kernels.registry import kernel
-
-CUPY = "array_api_compat.cupy"
 
 KINDS = {
     "e": VALUES["CUDA_R_16F"],
