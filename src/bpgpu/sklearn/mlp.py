@@ -279,14 +279,12 @@ class Perceptron(BaseEstimator):
 
         It gives what stands before the last function (`out_activation_`): the logits of a classifier.
 
-        >>> from sklearn.datasets import load_iris
-        >>> X, y = load_iris(return_X_y=True)
-        >>> clf = MLPClassifier((5,), solver="lbfgs", alpha=1.0, random_state=0).fit(X, y)
-        >>> clf.to_module()
+        >>> X = np.asarray([[0.0, 0.0], [1.0, 1.0]])
+        >>> MLPClassifier((5,), random_state=0).partial_fit(X, [0, 1], classes=[0, 1]).to_module()
         Sequential(
-          (0): Linear(in_features=4, out_features=5, bias=True)
+          (0): Linear(in_features=2, out_features=5, bias=True)
           (1): ReLU()
-          (2): Linear(in_features=5, out_features=3, bias=True)
+          (2): Linear(in_features=5, out_features=1, bias=True)
         )
         """
         check_is_fitted(self)
