@@ -26,12 +26,15 @@ CHUNK = 512
 INDICES = {"i": "int", "l": "long long", "q": "long long"}
 
 
+def _is_index(x: Any) -> bool:
+    return type(x) is cupy.ndarray and x.dtype.char in INDICES and bool(x.flags.c_contiguous)
+
+
 def accepts_take(w: Any, index: Any) -> bool:
     return (
         is_ours(w)
         and w.flags.c_contiguous
-        and index.dtype.char in INDICES
-        and index.flags.c_contiguous
+        and _is_index(index)
         and 0 < w.size < LARGEST
         and index.size > 0
         and index.size * w.shape[1] < LARGEST
@@ -52,8 +55,7 @@ def take_rows(w: Any, index: Any) -> Any:
 def accepts_add(g: Any, index: Any, count: int, padding_idx: int | None) -> bool:
     return (
         is_ours(g)
-        and index.dtype.char in INDICES
-        and index.flags.c_contiguous
+        and _is_index(index)
         and 0 < g.size < LARGEST
         and 0 < count * g.shape[1] < LARGEST
     )

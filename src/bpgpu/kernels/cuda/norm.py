@@ -67,7 +67,8 @@ def accepts(x: Any, w: Any, b: Any, axes: Any, shape: Any, eps: float, centre: b
     return (
         matrix is not None
         and (centre or not matrix.down)
-        and all(p.size == matrix.columns and p.flags.c_contiguous for p in parameters)
+        and all(is_ours(p) and p.flags.c_contiguous for p in parameters)
+        and all(p.size == matrix.columns for p in parameters)
         and all(p.dtype == parameters[0].dtype for p in parameters)
         and all(p.dtype == x.dtype or p.dtype.char == "f" for p in parameters)
     )

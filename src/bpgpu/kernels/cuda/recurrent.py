@@ -29,8 +29,10 @@ def _usual(mask: Any, x: Any, *others: Any) -> bool:
     return (
         is_ours(x)
         and 0 not in x.shape
-        and all(a is None or (a.dtype == x.dtype and 0 not in a.shape) for a in others)
-        and (mask is None or mask.dtype.char == "?")
+        and all(
+            a is None or (is_ours(a) and a.dtype == x.dtype and 0 not in a.shape) for a in others
+        )
+        and (mask is None or (type(mask) is cupy.ndarray and mask.dtype.char == "?"))
     )
 
 
