@@ -25,6 +25,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads woul
 
 import pytest  # noqa: E402 - after the environment is set
 
+import from_gpu  # noqa: E402
+import strict_device1  # noqa: E402
+
 LIBRARIES = {
     "numpy": "array_api_compat.numpy",
     "strict": "array_api_strict",
@@ -33,11 +36,19 @@ LIBRARIES = {
 }
 
 
+STRICT_DEVICE = os.environ.get("BPGPU_TEST_STRICT_DEVICE", "")
+"""`device1` runs the tests of array-api-strict on its second device: see ci/strict_device1."""
+
+
 def load(name: str) -> Any:
     """The namespace of a library, or skip the test with the reason."""
     module = pytest.importorskip(LIBRARIES[name], reason=f"{name} is not installed")
     if name == "cupy" and not importlib.import_module("cupy").is_available():
         pytest.skip("CuPy is installed, but there is no CUDA device")
+    if name == "strict" and STRICT_DEVICE == strict_device1.NAME:
+        return strict_device1.namespace()
+    if name == "cupy":  # with what it lacks put right
+        return importlib.import_module("bpgpu.backend.cupy_arrays").namespace()
     return module
 
 
@@ -54,6 +65,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     if not cupy.is_available():
         pytest.skip("CuPy is installed, but there is no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _numpy_takes_arrays_of_the_gpu(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tests that run on a GPU, NumPy's functions take CuPy's arrays where the test itself calls them."""
+    if request.node.get_closest_marker("gpu") is not None or STRICT_DEVICE:
+        from_gpu.let_through(monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="module")

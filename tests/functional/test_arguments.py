@@ -10,6 +10,7 @@ import pytest
 import bpgpu as bp
 from bpgpu.errors import DtypeError, ShapeError
 from bpgpu.functional import arguments
+from gradients import looked_at
 from torch_compare import given
 
 
@@ -61,6 +62,7 @@ def test_kinds_of_dtypes_are_told_apart(xp: Any) -> None:
 
 
 def test_integers_out_of_range_are_named(xp: Any) -> None:
+    looked_at(xp)
     assert arguments.in_range("f", "input", given(xp, np.asarray([0, 3])), 4)
     assert arguments.in_range("f", "input", given(xp, np.zeros((2, 0), "int64")), 0)
     with pytest.raises(ValueError, match=r"f: expected input in \[0, 4\), got 4"):

@@ -13,6 +13,7 @@ import torch.nn.functional as tf
 import bpgpu as bp
 import bpgpu.functional as bf
 from bpgpu.errors import DtypeError, ShapeError
+from gradients import looked_at
 from torch_compare import compare, given, numpy_of
 
 SHAPES = [(3,), (1,), (4, 3), (1, 3), (5, 1), (2, 3, 4), (2, 3, 2, 2), (2, 3, 1, 2, 2)]
@@ -253,6 +254,7 @@ def test_the_pullback_may_be_called_twice(xp: Any) -> None:
 def test_a_label_that_names_no_class_is_an_error(
     xp: Any, wrong: int, options: dict[str, Any]
 ) -> None:
+    looked_at(xp)
     x, t = given(xp, scores((4, 3))), given(xp, np.asarray([0, 1, wrong, 2]))
     with pytest.raises(ValueError, match=rf"cross_entropy: expected target in \[0, 3\).*{wrong}"):
         bf.cross_entropy(x, t, **options)

@@ -14,6 +14,7 @@ import bpgpu as bp
 import bpgpu.functional as bf
 import gradients
 from bpgpu.errors import DtypeError, ShapeError
+from gradients import looked_at
 from torch_compare import compare, given, numpy_of
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -251,6 +252,7 @@ def test_in_a_compiled_step_what_is_wrong_makes_the_loss_nan() -> None:
 
 
 def test_bad_input_is_refused(xp: Any) -> None:
+    looked_at(xp)
     x, t = given(xp, logs(T, N, C)), given(xp, PADDED)
 
     def call(

@@ -13,6 +13,7 @@ import bpgpu as bp
 from bpgpu import functional as bf
 from bpgpu.errors import DtypeError, ShapeError
 from bpgpu.functional.embedding import renormed
+from gradients import looked_at
 from torch_compare import compare, given, numpy_of
 
 rng = np.random.default_rng(0)
@@ -188,6 +189,7 @@ def test_indices_of_every_integer_dtype_are_taken(xp: Any, dtype: str) -> None:
 
 
 def test_a_wrong_index_is_an_error_or_nan_where_it_may_not_be_looked_at(xp: Any) -> None:
+    looked_at(xp)
     import jax
     import jax.numpy as jnp
 
@@ -251,6 +253,7 @@ def test_one_hot_of_no_index_needs_the_number_of_classes(xp: Any) -> None:
 
 
 def test_what_one_hot_cannot_take_is_refused(xp: Any) -> None:
+    looked_at(xp)
     index = given(xp, np.asarray([0, 3]))
     with pytest.raises(ValueError, match=r"one_hot: expected tensor in \[0, 3\), got 3"):
         bf.one_hot(index, 3)

@@ -12,6 +12,7 @@ import torch.nn.functional as tf
 import bpgpu as bp
 import bpgpu.functional as bf
 from bpgpu.errors import DtypeError, ShapeError
+from gradients import looked_at
 from torch_compare import compare, given, numpy_of
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -294,6 +295,7 @@ def test_bad_input_is_refused(xp: Any, name: str) -> None:
 
 @pytest.mark.parametrize("wrong", [6, -2, 100])
 def test_a_label_that_names_no_class_is_an_error_or_makes_the_loss_nan(xp: Any, wrong: int) -> None:
+    looked_at(xp)
     x = given(xp, numbers(4, 6))
     single, many = np.asarray([0, wrong, 2, 2]), np.zeros((4, 6), int)
     many[1, 4] = wrong

@@ -84,7 +84,10 @@ class Array:
         return int(self.value)
 
     def __index__(self) -> int:
-        return self.value.__index__()  # type: ignore[no-any-return]
+        value = self.value
+        if not hasattr(value, "__index__") and "int" in str(value.dtype):  # CuPy's arrays have none
+            return int(value)
+        return value.__index__()  # type: ignore[no-any-return]
 
     def __float__(self) -> float:
         refuse_conversion(self, "a Python float")

@@ -125,6 +125,10 @@ class Backend:
         """A NumPy array of the same values."""
         import numpy as np
 
+        from bpgpu.backend.host import to_numpy
+
+        if not hasattr(x, "detach"):  # what torch's graph refuses stays refused
+            x = to_numpy(x)
         return np.asarray(x, dtype=dtype, copy=copy)
 
     # ---- who owns memory

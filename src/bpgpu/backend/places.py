@@ -35,9 +35,13 @@ def written(xp: Any, count: int, places: Any, x: Any) -> Any:
         return out
     order = xp.argsort(places, stable=True)  # the standard cannot write, but it can add
     sorted_places = xp.take(places, order)
-    last = xp.concat([sorted_places[1:] != sorted_places[:-1], xp.ones((1,), dtype=xp.bool)])
+    last = xp.concat([sorted_places[1:] != sorted_places[:-1], _one(xp, places)])
     x = xp.where(last, xp.take(x, order), xp.zeros_like(x))
     return backend.scatter_add((count,), (sorted_places,), x)
+
+
+def _one(xp: Any, like: Any) -> Any:
+    return xp.ones((1,), dtype=xp.bool, device=backend_of(xp).device_of(like))
 
 
 _WRITERS = frozenset(("numpy", "cupy", "torch", "jax"))

@@ -11,6 +11,7 @@ from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import rule
 from bpgpu.autodiff.rules.indexing import scatter_add
+from bpgpu.autodiff.transform import vjp
 from bpgpu.backend.classes import exponentials, places, subtract_at
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.sums import total
@@ -28,6 +29,7 @@ from bpgpu.functional.reduction import (
 )
 from bpgpu.functional.select import keep
 from bpgpu.functional.softmax import _log_softmax, _softmax
+from bpgpu.kernels import find
 
 
 @rule
@@ -117,14 +119,47 @@ def cross_entropy(
                 f"positions out by a target of zeros, got ignore_index={ignore_index}"
             )
         return _soft(input, target, weight, reduction, label_smoothing)
-    x, labels = _checked(name, input, target, weight, ignore_index, reduction)
+    x, t = _shaped(name, input, target, weight, ignore_index, reduction)
     shape = target.shape if input.ndim > 1 else ()
+    settings = (t, weight, ignore_index, reduction, label_smoothing, shape)
+    plain = raw(x)
+    if find("cross_entropy", namespace_of(plain), plain, *settings) is not None:
+        return _at_once(x, *settings)
+    return _step_by_step(x, *settings)
+
+
+@rule
+def _at_once(xp: Any, x: Any, /, *settings: Any) -> Any:
+    """The loss by one kernel, and its gradient by another."""
+
+    def steps(x: Any) -> Any:
+        return _step_by_step(x, *settings)
+
+    run = find("cross_entropy", xp, x, *settings)
+    if run is None:  # within another gradient
+        y, pull = vjp(steps, x)
+        return y, lambda g: pull(g)[0]
+    y, fast_pull = run(x, *settings)
+    return y, lambda g: vjp(steps, x)[1](g)[0] if type(g) is Traced else fast_pull(g)
+
+
+def _step_by_step(
+    x: Array,
+    t: Any,
+    weight: Array | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+    shape: tuple[int, ...],
+) -> Array:
+    """The loss of labels `t`, which are `(N)` or `(N, D)`, and of `shape` for the caller."""
+    labels = checked_labels("cross_entropy", t, x.shape[1], ignore_index)
     if x.shape[1] == 0:
         xp = array_namespace(x)
         return _finished(xp.sum(x, axis=1), labels, None, reduction, shape)
-    if label_smoothing > 0:
+    if smoothing > 0:
         logs = _log_softmax(x, 1)
-        loss = _smoothed(logs, _at_label(logs, labels, weight), weight, label_smoothing)
+        loss = _smoothed(logs, _at_label(logs, labels, weight), weight, smoothing)
     elif weight is None and labels.all_count and reduction != "none":
         return _of_logits(x, labels.index, divisor(labels.index, reduction))
     else:
@@ -187,7 +222,8 @@ def nll_loss(
     >>> nll_loss(np.log(np.asarray([[0.5, 0.5], [0.1, 0.9]])), np.asarray([0, 1]), reduction="none")
     array([0.69314718, 0.10536052])
     """
-    x, labels = _checked("nll_loss", input, target, weight, ignore_index, reduction)
+    x, t = _shaped("nll_loss", input, target, weight, ignore_index, reduction)
+    labels = checked_labels("nll_loss", t, x.shape[1], ignore_index)
     shape = target.shape if input.ndim > 1 else ()
     if x.shape[1] == 0:
         xp = array_namespace(x)
@@ -227,23 +263,28 @@ def _finished(
         return xp.reshape(loss, shape)
     if reduction == "sum" or (weight is None and ignored is None):
         return reduced(loss, reduction)
+    dtype = loss.dtype
+    wide = (
+        xp.float32 if xp.finfo(dtype).bits < 32 else dtype
+    )  # neither sum nor count need fit 16 bits
     if weight is None:
-        count = xp.astype(xp.sum(xp.astype(~ignored, xp.int32)), loss.dtype)
+        count = xp.astype(xp.sum(xp.astype(~ignored, xp.int32)), wide)
     else:
-        factors = weight[index]
+        factors = xp.astype(weight[index], wide, copy=False)
         count = summed(factors if ignored is None else keep(factors, ~ignored))
-    return summed(loss) / xp.where(count == 0, math.nan, count)
+    mean = summed(xp.astype(loss, wide, copy=False)) / xp.where(count == 0, math.nan, count)
+    return xp.astype(mean, dtype, copy=False)
 
 
-def _checked(
+def _shaped(
     function: str,
     input: Array,
     target: Array,
     weight: Array | None,
     ignore_index: int,
     reduction: str,
-) -> tuple[Array, Labels]:
-    """The input as `(N, C)` or `(N, C, D)`, and labels `(N)` or `(N, D)`."""
+) -> tuple[Array, Array]:
+    """The input as `(N, C)` or `(N, C, D)`, and plain labels `(N)` or `(N, D)`."""
     if reduction not in REDUCTIONS:
         check_reduction(function, reduction)
     if weight is not None or kind(arguments.dtype_of(function, "input", input)) != "real":
@@ -265,7 +306,7 @@ def _checked(
         x = array_namespace(x).reshape(x, (n, shape[min(len(shape) - 1, 1)], *d))
         t = namespace_of(t).reshape(t, (n, *d))
     _check_weight(function, weight, x.shape[1])
-    return x, checked_labels(function, t, x.shape[1], ignore_index)
+    return x, t
 
 
 def _check_weight(function: str, weight: Array | None, classes: int) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.backend import host
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ShapeError
-from bpgpu.optim.arrays import Array, copied, fitted, scalar, store, working_dtype
+from bpgpu.optim.arrays import Array, copied, device_of, fitted, scalar, store, working_dtype
 from bpgpu.optim.checks import Options
 from bpgpu.optim.parameters import Parameters, check_parameters, is_module, replaced
 
@@ -66,10 +67,21 @@ class EMA:
         *Parameters* `params`: a tree to read from, for immutable arrays; by default the Module or tree of the start.
         """
         source = self._parameters if params is None else Parameters(self._who, params)
+        self._follow(source.read())
         new = self.update(self.state, source.current(), _copy=False)
         self.state["count"] = store(self.state["count"], new["count"])
         self.state["average"].update(new["average"])
         return self.params
+
+    def _follow(self, arrays: dict[str, Array]) -> None:
+        """Move the average after parameters that have moved to another library or kind of device."""
+        average = self.state["average"]
+        for path, p in arrays.items():
+            a = average.get(path)
+            if a is not None and type(a) is not type(p) and namespace_of(a) is not namespace_of(p):
+                average[path] = _beside(p, a)
+                if namespace_of(self.state["count"]) is not namespace_of(p):
+                    self.state["count"] = _beside(p, self.state["count"])
 
     @property
     def params(self) -> Any:
@@ -206,6 +218,11 @@ def _start(p: Array) -> Array:
     if kind(p.dtype) == "complex" or working_dtype(xp, p) == p.dtype:
         return copied(xp, p)
     return xp.astype(p, working_dtype(xp, p))
+
+
+def _beside(p: Array, x: Array) -> Array:
+    """`x`, in its own dtype, where `p` is."""
+    return namespace_of(p).asarray(host.to_numpy(x), device=device_of(p))
 
 
 def _copied(x: Array) -> Array:

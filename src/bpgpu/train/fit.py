@@ -284,7 +284,7 @@ def _captures_all(place: Any, optimizer: Any) -> bool:
 
 def _cycles(schedule: Any) -> bool:
     """Whether a schedule changes the momentum, too: in a graph that is a constant, unlike a learning rate."""
-    inner = getattr(schedule, "_schedulers", None) or getattr(schedule, "schedulers", ())
+    inner = getattr(schedule, "_schedulers", ())
     return bool(getattr(schedule, "cycle_momentum", False)) or any(map(_cycles, inner))
 
 
