@@ -15,7 +15,7 @@ from bpgpu.kernels import switched_off
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from bpgpu.kernels.cpu.fast import conv, threads
+from bpgpu.kernels.cpu.fast import conv, threads, winograd
 
 
 def drawn(rng: Any) -> tuple[Any, Any, Geometry]:
@@ -51,6 +51,31 @@ def test_any_geometry_and_any_number_of_threads(workers: int, monkeypatch: Any) 
             conv.convolve(x, w, b, geometry),
             conv.spread(g, w, geometry),
             conv.correlate(x, g, geometry),
+        )
+        for a, e in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10, err_msg=str(geometry))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_squares_of_any_image(workers: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(threads, "WORKERS", workers)
+    monkeypatch.setattr(winograd, "FEW", 1)
+    rng = np.random.default_rng(workers)
+    for _ in range(60):
+        n, c, o, *sizes = (int(k) for k in rng.integers(1, (5, 40, 60, 20, 20)))
+        pads = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (2, 2)))
+        sizes = [s + 2 for s in sizes]
+        counts = tuple(s + sum(pad) - 2 for s, pad in zip(sizes, pads, strict=True))
+        geometry = Geometry(tuple(sizes), (3, 3), (1, 1), pads, (1, 1), 1, counts)
+        x, w, b = (rng.normal(size=s) for s in ((n, c, *sizes), (o, c, 3, 3), o))
+        with switched_off():
+            y = convolve(x, w, b, geometry)
+            g = rng.normal(size=y.shape)
+            expected = y, spread(g, w, geometry), correlate(x, g, geometry)
+        found = (
+            winograd.convolve(x, w, b, geometry),
+            winograd.spread(g, w, geometry),
+            winograd.correlate(x, g, geometry),
         )
         for a, e in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10, err_msg=str(geometry))

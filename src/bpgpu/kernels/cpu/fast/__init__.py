@@ -9,6 +9,17 @@ from bpgpu.kernels.cpu.fast import (
     norm,
     pool,
     recurrent,
+    winograd,
 )
 
-__all__ = ["attention", "columns", "conv", "elementwise", "linear", "norm", "pool", "recurrent"]
+__all__ = [
+    "attention",
+    "columns",
+    "conv",
+    "elementwise",
+    "linear",
+    "norm",
+    "pool",
+    "recurrent",
+    "winograd",
+]

@@ -17,7 +17,7 @@ from bpgpu.kernels.cpu.fast import gather
 from bpgpu.kernels.cpu.fast.compiling import compiled, inlined
 from bpgpu.kernels.cpu.fast.products import FEW, add_tile, packed, set_tile
 from bpgpu.kernels.cpu.fast.threads import cut, share
-from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS
+from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, address
 from bpgpu.kernels.registry import kernel
 
 MANY = 2**16
@@ -60,7 +60,7 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     lines = cut(len(x) * len(plan.runs), least, each)
     sums = np.zeros((len(lines), weights, o), x.dtype)
     move = (geometry.counts[-1], geometry.stride[-1] * c)
-    source = (*_images(x, geometry.pads), _dense(g).reshape(len(g), -1))
+    source = (*images(x, geometry.pads), dense(g).reshape(len(g), -1))
     share(
         lambda total, line: _add_lines(*source, *plan, *move, total.reshape(-1), o, *line),
         list(zip(sums, lines, strict=True)),
@@ -81,7 +81,7 @@ def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -
         return first(y)
     matrix = matrix.reshape(-1, *matrix.shape[-2:])[plan.taps]
     weights, start = packed(matrix.reshape(-1, o), b)
-    source = _images(x, plan.pads)
+    source = images(x, plan.pads)
     tables = (plan.rows, plan.places * o, plan.runs, plan.parts)
     count = plan.parts[-1, 1]
     least = FEW * len(plan.parts) // matrix.size + 1
@@ -92,14 +92,14 @@ def _gathered(x: Any, matrix: Any, b: Any, plan: gather.Gathering, sizes: Any) -
     return first(y)
 
 
-def _dense(x: Any) -> Any:
+def dense(x: Any) -> Any:
     """`(N, C, *S)` as `(N, *S, C)`, without gaps in memory."""
     return np.ascontiguousarray(last(x))
 
 
-def _images(x: Any, pads: Any) -> tuple[Any, ...]:
+def images(x: Any, pads: Any) -> tuple[Any, ...]:
     """The examples as images of three axes, the zeros before each, and the sizes with zeros."""
-    x = _dense(x)
+    x = dense(x)
     spare = 3 - len(pads)
     x = x.reshape(len(x), *(1,) * spare, *x.shape[1:])
     pads = ((0, 0),) * spare + tuple(pads)
@@ -111,7 +111,7 @@ def _images(x: Any, pads: Any) -> tuple[Any, ...]:
 
 
 @inlined
-def _surround(x: Any, before: Any, out: Any) -> None:
+def surround(x: Any, before: Any, out: Any) -> None:
     """Put an image into the middle of another."""
     d, h, w, _ = x.shape
     for i in range(d):
@@ -143,24 +143,27 @@ def _fill(
     channels = x.shape[-1]
     around = np.zeros((sizes[0], sizes[1], sizes[2], channels), x.dtype)
     inside = around.size == x[0].size
-    blocks, _, width = weights.shape
+    blocks, taps, width = weights.shape
+    vectors, unit = width // (BYTES // x.itemsize), x.dtype.type(0)
     for n in range(first // count, (last - 1) // count + 1):
         if not inside:
-            _surround(x[n], before, around)
-        a = (x[n] if inside else around).reshape(-1)
+            surround(x[n], before, around)
+        a = address(x, n * x[0].size) if inside else address(around, 0)
         for part in parts:
             top = max(part[0], first - n * count)
             end = min(part[1], last - n * count)
-            reach = runs[part[2] : part[3]]
+            reach, runs_in_part = address(runs, part[2]), part[3] - part[2]
             for stretch in range(top, end, STRETCH):
                 bottom = min(stretch + STRETCH, end)
                 for block in range(blocks):
-                    b = weights[block, part[4] * channels :].reshape(-1)
-                    c, left = y[n, block * width :], o - block * width
+                    b = address(weights, (block * taps + part[4] * channels) * width)
+                    begin = address(start, block * width)
+                    c, wide = address(y, n * y.shape[1] + block * width), o - block * width
                     for row in range(stretch, bottom, ROWS):
-                        high = min(ROWS, bottom - row)
-                        window = (a, rows, row, reach, part[5], 1)
-                        set_tile(window, b, width, start[block], c, places, high, left)
+                        left = (a, address(rows, row), reach, runs_in_part, part[5], 1)
+                        size = (min(ROWS, bottom - row), wide)
+                        to = address(places, row)
+                        set_tile(vectors, unit, left, (b, width), begin, c, to, size)
 
 
 @compiled
@@ -187,27 +190,31 @@ def _add_lines(
     group = max(1, lines // count)
     around = np.zeros((group, sizes[0], sizes[1], sizes[2], channels), x.dtype)
     inside = around[0].size == x[0].size
-    reach = np.empty(group * count, np.int64)
+    reach, unit = np.empty(group * count, np.int64), x.dtype.type(0)
     for i in range(reach.size):
         reach[i] = i // count * around[0].size + runs[i % count]
     for n in range(first // count, (last - 1) // count + 1, group):
         if not inside:
             for i in range(n, min(n + group, len(x))):
-                _surround(x[i], before, around[i - n])
-        a = (x[n:] if inside else around).reshape(-1)
+                surround(x[i], before, around[i - n])
+        a = address(x, n * x[0].size) if inside else address(around, 0)
         g_n = g[n:].reshape(-1)
         bottom = min(group * count, last - n * count)
         for line in range(max(0, first - n * count), bottom, lines):
-            part = reach[line : min(line + lines, bottom)]
-            arrived = g_n[line * length * o : (line + len(part)) * length * o]
+            many = min(lines, bottom - line)
+            arrived = g_n[line * length * o : (line + many) * length * o].reshape(-1, o)
+            if o <= width:
+                beside, apart = arrived, o
             for column in range(0, o, width):
-                b, apart = arrived[column:], o
                 if o > width:  # side by side, since neighbours in memory are sooner at hand
-                    b, apart = _columns(arrived.reshape(-1, o), column, width), width
+                    beside, apart = _columns(arrived, column, width), width
+                wide = o - column
+                vectors = 1 if wide <= width // 2 else 2
                 for row in range(0, end, ROWS):
-                    high = min(ROWS, end - row)
-                    window = (a, rows, row, part, length, step)
-                    add_tile(window, b, apart, total[column:], places, high, o - column)
+                    right = (address(beside, 0), apart)
+                    left = (a, address(rows, row), address(reach, line), many, length, step)
+                    to, size = address(places, row), (min(ROWS, end - row), wide)
+                    add_tile(vectors, unit, left, right, address(total, column), to, size)
 
 
 @inlined
@@ -216,4 +223,4 @@ def _columns(g: Any, column: int, width: int) -> Any:
     for i in range(len(g)):
         for j in range(min(width, g.shape[1] - column)):
             out[i, j] = g[i, column + j]
-    return out.reshape(-1)
+    return out

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bpgpu.kernels.cpu.fast.compiling import inlined
-from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, add1, add2, set1, set2, set3
+from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, add1, add2, address, set1, set2, set3
 
 FEW = 2**21
 """Products of numbers that are not worth a thread of their own."""
@@ -34,27 +34,33 @@ def packed(matrix: Any, start: Any = None, most: int = 3) -> tuple[Any, Any]:
 
 @inlined
 def set_tile(
-    window: Any, b: Any, width: int, start: Any, c: Any, places: Any, height: int, left: int
+    vectors: int, unit: Any, left: Any, right: Any, start: int, c: int, places: int, size: Any
 ) -> None:
-    """A tile as wide as a block, with `left` columns in it, from `start`."""
-    a, rows, row, runs, length, step = window
-    vectors = width // (BYTES // a.itemsize)
+    """A tile so many vectors wide. `left` is `(a, rows, runs, count, length, step)`, `right` is
+    `(b, apart)` and `size` the height and the width of what is wanted of it."""
+    a, rows, runs, count, length, step = left
+    b, apart = right
+    high, wide = size
     if vectors == 1:
-        set1(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+        set1(unit, a, rows, runs, count, length, step, b, apart, start, c, places, high, wide)
     elif vectors == 2:
-        set2(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+        set2(unit, a, rows, runs, count, length, step, b, apart, start, c, places, high, wide)
     else:
-        set3(a, rows, row, runs, length, step, b, width, start, c, places, height, left)
+        set3(unit, a, rows, runs, count, length, step, b, apart, start, c, places, high, wide)
 
 
 @inlined
-def add_tile(window: Any, b: Any, apart: int, c: Any, places: Any, height: int, left: int) -> None:
-    """Up to two vectors of the `left` columns, added to what is there."""
-    a, rows, row, runs, length, step = window
-    if left <= BYTES // a.itemsize:
-        add1(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
+def add_tile(
+    vectors: int, unit: Any, left: Any, right: Any, c: int, places: int, size: Any
+) -> None:
+    """As `set_tile`, of one vector or two, added to what is there."""
+    a, rows, runs, count, length, step = left
+    b, apart = right
+    high, wide = size
+    if vectors == 1:
+        add1(unit, a, rows, runs, count, length, step, b, apart, c, c, places, high, wide)
     else:
-        add2(a, rows, row, runs, length, step, b, apart, c, c, places, height, left)
+        add2(unit, a, rows, runs, count, length, step, b, apart, c, c, places, high, wide)
 
 
 @inlined
@@ -64,12 +70,16 @@ def table(count: int, step: int) -> Any:
 
 
 @inlined
-def add_product(a: Any, rows: Any, weights: Any, c: Any, places: Any, count: int, o: int) -> None:
+def add_product(
+    unit: Any, a: int, rows: int, weights: Any, c: int, places: int, count: int, o: int
+) -> None:
     """`c += a w` for so many rows and `o` columns; the weights are packed, at most two vectors wide."""
     blocks, k, width = weights.shape
-    once = np.zeros(1, np.int64)
+    once, size_of_one = np.zeros(1, np.int64), weights.itemsize
+    vectors = width // (BYTES // size_of_one)
     for block in range(blocks):
-        b, to, left = weights[block].reshape(-1), c[block * width :], o - block * width
+        b, to = address(weights, block * k * width), c + block * width * size_of_one
         for row in range(0, count, ROWS):
-            window = (a, rows, row, once, k, 1)
-            add_tile(window, b, width, to, places, min(ROWS, count - row), left)
+            left = (a, rows + 8 * row, address(once, 0), 1, k, 1)
+            size = (min(ROWS, count - row), o - block * width)
+            add_tile(vectors, unit, left, (b, width), to, places + 8 * row, size)

@@ -19,7 +19,7 @@ from bpgpu.kernels.cpu.fast.compiling import compiled, inlined
 from bpgpu.kernels.cpu.fast.products import add_product, packed, table
 from bpgpu.kernels.cpu.fast.scalars import sigmoid, tanh
 from bpgpu.kernels.cpu.fast.threads import cut, share
-from bpgpu.kernels.cpu.fast.tile import ROWS
+from bpgpu.kernels.cpu.fast.tile import ROWS, address
 from bpgpu.kernels.cpu.recurrent import gradients, inputs, states
 from bpgpu.kernels.registry import kernel
 
@@ -94,8 +94,8 @@ def _lstm(
     rows, places = table(n, size), table(n, 4 * size)
     for t in times:
         gate = gates[t, first:last]
-        before = h_old[t, first:last].reshape(-1)
-        add_product(before, rows, weights, gate.reshape(-1), places, n, 4 * size)
+        before, sums = address(h_old[t], first * size), address(gates[t], first * 4 * size)
+        add_product(ONE, before, address(rows, 0), weights, sums, address(places, 0), n, 4 * size)
         old, new = c_old[t, first:last], c_new[t, first:last]
         squashed, h = tanh_c[t, first:last], h_new[t, first:last]
         for k in range(n):
@@ -154,7 +154,9 @@ def _lstm_back(
                 dg[j] = d * i[j] * (ONE - g[j] * g[j])
                 b[k, j] = d * f[j]
         a[:] = 0
-        add_product(to.reshape(-1), rows, weights, a.reshape(-1), places, n, size)
+        left = address(d_gates[t], first * 4 * size)
+        to_h = address(dh, first * size)
+        add_product(ONE, left, address(rows, 0), weights, to_h, address(places, 0), n, size)
 
 
 # ---- GRU
@@ -207,9 +209,10 @@ def _gru(
     for t in times:
         gate, through = gates[t, first:last], inner[t, first:last]
         old, state = h_old[t, first:last], h_new[t, first:last]
-        before = old.reshape(-1)
-        add_product(before, rows, weights, gate.reshape(-1), wide, n, 2 * size)
-        add_product(before, rows, weights_n, through.reshape(-1), narrow, n, size)
+        before, left = address(h_old[t], first * size), address(rows, 0)
+        sums, inner_sums = address(gates[t], first * 3 * size), address(inner[t], first * size)
+        add_product(ONE, before, left, weights, sums, address(wide, 0), n, 2 * size)
+        add_product(ONE, before, left, weights_n, inner_sums, address(narrow, 0), n, size)
         for k in range(n):
             r, z, new = gate[k, :size], gate[k, size : 2 * size], gate[k, 2 * size :]
             for j in range(size):
@@ -260,7 +263,8 @@ def _gru_back(
                 r_too[j] = dr[j]
                 dn_h[j] = dn[j] * r[j]
                 d[k, j] *= z[j]
-        add_product(other.reshape(-1), rows, weights, d.reshape(-1), places, n, size)
+        left, to_h = address(by_h[t], first * 3 * size), address(dh, first * size)
+        add_product(ONE, left, address(rows, 0), weights, to_h, address(places, 0), n, size)
 
 
 # ---- both

@@ -32,7 +32,7 @@ ROWS = 4 if BYTES == 32 else 8
 _WORD, _INT, _BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 
 
-class _Code:
+class Code:
     """Writes LLVM's instructions for one tile."""
 
     def __init__(self, builder: Any, real: Any, vectors: int) -> None:
@@ -97,16 +97,35 @@ def word(n: int) -> Any:
     return ir.Constant(_WORD, n)
 
 
+def _address(typing: Any, array: Any, index: Any) -> Any:
+    """Where in memory an entry of an array without gaps is. The array must outlive the number: in a
+    loop that takes the address of one made in the same function, take it anew each time.
+
+    numba counts who holds an array, which would cost more than a tile; addresses are plain numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, given[0]).data
+        return builder.ptrtoint(builder.gep(data, [given[1]]), _WORD)
+
+    return types.int64(array, types.int64), generate
+
+
+address: Any = intrinsic(_address)
+
+
 def _tile(vectors: int, adds: bool) -> Callable[..., None]:
     """The product of tiles so many vectors wide. It begins at the vector `start`, or, if it `adds`,
-    at what stands in `c`; then `b` is read no further than the width either."""
+    at what stands in `c`; then `b` is read no further than the width either. `unit` is a number of
+    the dtype; the arrays are given by addresses, `rows` and `places` by those of their entries for
+    the first row; there are `count` runs."""
 
     def tile(
         typing: Any,
+        unit: Any,
         a: Any,
         rows: Any,
-        row: Any,
         runs: Any,
+        count: Any,
         length: Any,
         step: Any,
         b: Any,
@@ -117,18 +136,15 @@ def _tile(vectors: int, adds: bool) -> Callable[..., None]:
         height: Any,
         width: Any,
     ) -> Any:
-        n = types.int64
-        return types.void(a, rows, n, runs, n, n, b, n, start, c, places, n, n), generate
+        return types.void(unit, *[types.int64] * 13), generate
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, row, _, length, step, _, apart, _, _, _, height, width = given
-
-        def array(i: int) -> Any:
-            return context.make_array(signature.args[i])(context, builder, given[i])
-
-        a, rows, runs, b, start, c, places = (array(i).data for i in (0, 1, 3, 6, 8, 9, 10))
-        count = builder.extract_value(array(3).shape, 0)
-        code = _Code(builder, context.get_data_type(signature.args[0].dtype), vectors)
+        _, *arrays, places, height, width = given
+        a, rows, runs, count, length, step, b, apart, start, c = arrays
+        real = context.get_data_type(signature.args[0])
+        code = Code(builder, real, vectors)
+        a, b, start, c = (builder.inttoptr(x, real.as_pointer()) for x in (a, b, start, c))
+        rows, runs, places = (builder.inttoptr(x, _WORD.as_pointer()) for x in (rows, runs, places))
         offsets = [word(v * code.lanes) for v in range(vectors)]
         masks = code.columns(width)
         blocks = [
@@ -138,9 +154,8 @@ def _tile(vectors: int, adds: bool) -> Callable[..., None]:
 
         lefts, results, begun = [], [], []
         for m in range(ROWS):
-            at = builder.add(row, word(m))
-            lefts.append(builder.gep(a, [builder.load(builder.gep(rows, [at]))]))
-            results.append(builder.gep(c, [builder.load(builder.gep(places, [at]))]))
+            lefts.append(builder.gep(a, [builder.load(builder.gep(rows, [word(m)]))]))
+            results.append(builder.gep(c, [builder.load(builder.gep(places, [word(m)]))]))
             if adds:
                 kept = code.within(m, height, masks)
                 begun += [code.load(results[m], o, k) for o, k in zip(offsets, kept, strict=True)]
