@@ -683,7 +683,8 @@ def remove(put: Callable[[str, Any], None]) -> None:
 
 
 def installed(monkeypatch: Any, **options: Any) -> Iterator[Any]:
-    """For a fixture: the package `cupy`, as long as a test runs."""
+    """For a fixture: the package `cupy`, as long as a test runs, without kernels for it."""
+    from bpgpu.kernels import registry
 
     def put(name: str, module: Any) -> None:
         if module is None:
@@ -692,6 +693,8 @@ def installed(monkeypatch: Any, **options: Any) -> Iterator[Any]:
             monkeypatch.setitem(sys.modules, name, module)
 
     monkeypatch.delenv("BPGPU_DEVICE", raising=False)
+    monkeypatch.setitem(registry._kernels, "array_api_compat.cupy", {})
+    monkeypatch.setitem(registry._FOLDERS, "array_api_compat.cupy", "bpgpu.kernels.cuda")
     yield install(put, **options)
     remove(put)
 

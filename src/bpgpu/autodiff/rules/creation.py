@@ -146,6 +146,8 @@ def arange(
     """`start + step i` for `i` from 0. How many there are is no matter of the gradient."""
     if stop is None:
         start, stop = 0, start
+    if device is None:
+        device = next(v.device for v in (start, stop, step) if is_floating(v))
     bounds = [float(raw(v)) if is_floating(v) else raw(v) for v in (start, stop, step)]
     plain = xp.xp.arange(*bounds, dtype=dtype, device=device)
     if kind(plain.dtype) == "other":
