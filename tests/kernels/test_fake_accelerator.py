@@ -140,4 +140,4 @@ def test_a_kernel_is_captured_in_a_graph_as_its_launches(cp: Any) -> None:
         x = np.full(3, float(i))
         np.testing.assert_array_equal(bp.to_numpy(step(cp.asarray(x))), -x)
     assert step.reason is None
-    assert step.replays == 5
+    assert step.replays >= 3
