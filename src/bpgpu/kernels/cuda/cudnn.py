@@ -1,9 +1,10 @@
-"""Convolution on CUDA by cuDNN, where the extra `cudnn` is installed (nvidia-cudnn-frontend).
+"""Convolution on CUDA by cuDNN, where the extra `cudnn13` or `cudnn12` is installed.
 
-CuPy itself has no convolution any more. cuDNN takes a graph of operations: here a convolution, one of
-its two gradients, or a convolution with its bias. A graph is planned once for each shape, dtype and
-precision, outside of captures, and then run on addresses. Whatever cuDNN does not take, and all of it
-where cuDNN is missing or fails, goes the way of `conv.py`.
+CuPy itself has no convolution any more. cuDNN, through nvidia-cudnn-frontend, takes a graph of
+operations: here a convolution, one of its two gradients, or a convolution with its bias. A graph is
+planned once for each shape, dtype and precision, outside of captures, and then run on addresses.
+Whatever cuDNN does not take, and all of it where cuDNN is missing or fails, goes the way of
+`conv.py`.
 
 Arrays are channels last in memory, which is what tensor cores read; plans that may give other bits
 from one run to the next are left out.
@@ -61,7 +62,11 @@ def library() -> Any:
         found = importlib.import_module("cudnn")
         found.backend_version()
     except ModuleNotFoundError as error:
-        log.info("convolutions are matrix products: %s; pip install bpgpu[cudnn] for cuDNN", error)
+        log.info(
+            "convolutions are matrix products: %s; for cuDNN, pip install bpgpu[cudnn13] or "
+            "bpgpu[cudnn12]",
+            error,
+        )
         return None
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         log.warning("convolutions are matrix products, since cuDNN does not load: %s", error)
