@@ -11,7 +11,7 @@ import numpy as np
 import bpgpu as bp
 import kernel_examples
 from bpgpu.autodiff.array import raw
-from kernel_examples import Case, bound, extreme, holed, last, plain, together
+from kernel_examples import Case, bound, extreme, holed, last, plain, stepped, together
 
 f = bp.functional
 
@@ -162,7 +162,52 @@ def masked(gates: int) -> Iterator[Case]:
         yield Case(run, ((t, n, i), *states, *weights))
 
 
+def entropies() -> Iterator[Case]:
+    """Of few and many classes, along rows and not, with labels to leave out, weights, smoothing."""
+    rng = np.random.default_rng(0)
+    for shape in ((7, 10), (5, 64), (3, 1030), (1, 1), (600, 3), (2, 5, 3, 4), (4, 8, 70), (9,)):
+        classes = shape[min(len(shape) - 1, 1)]
+        labels = rng.integers(0, classes, shape[:1] + shape[2:] if len(shape) > 1 else ())
+        yield Case(entropy(labels, {}), (shape,))
+        for reduction in ("mean", "sum", "none"):
+            settings = {"label_smoothing": 0.1, "reduction": reduction, "ignore_index": 0}
+            yield Case(entropy(labels.astype("int32"), settings, weighted=True), (shape,))
+    yield Case(entropy(np.full(4, -100), {}), ((4, 3),))
+    yield Case(entropy(rng.integers(0, 6, (2, 3, 4)), {}), ((2, 6, 3, 4),), last)
+    yield Case(entropy(rng.integers(0, 40, 8), {"reduction": "none"}), ((8, 40),), infinite)
+    yield Case(entropy(rng.integers(0, 4, 8), {}), ((8, 4),), stepped)
+
+
+def entropy(labels: Any, settings: dict[str, Any], *, weighted: bool = False) -> Callable[..., Any]:
+    given = constant(labels)
+
+    def loss(x: Any) -> Any:
+        weight = None
+        if weighted:
+            xp = bp.array_namespace(raw(x))
+            classes = x.shape[min(x.ndim - 1, 1)]
+            weight = xp.astype(xp.arange(classes) % 3, x.dtype) * 0.5
+        return f.cross_entropy(x, given(x), weight, **settings)
+
+    return loss
+
+
+def dropouts() -> Iterator[Case]:
+    for p in (0.5, 0.001, 0.9):  # of 16 bits and of 32
+        for shape in ((1,), (3, 5, 7), (64,), (8, 33, 16), ()):
+            yield Case(dropout(p), (shape,))
+        yield Case(dropout(p), ((300, 11),), extreme)
+    yield Case(offset(dropout(0.25)), ((65,),))
+
+
+def dropout(p: float) -> Callable[..., Any]:
+    key = constant(bp.random.key(3))
+    return lambda x: f.dropout(x, p, key=key(x))
+
+
 own: dict[str, Callable[[], Iterable[Case]]] = {
+    "cross_entropy": entropies,
+    "dropped": dropouts,
     "gelu": lambda: elementwise(f.gelu),
     "gelu_tanh": lambda: elementwise(bound(f.gelu, {"approximate": "tanh"})),
     "softmax": lambda: rows(f.softmax),

@@ -18,10 +18,12 @@ from bpgpu.kernels import registry
 
 ELSEWHERE = {
     "attend",
+    "blocks_of_key",
     "channel_sums",
     "convolve",
     "correlate",
     "linear",
+    "mask_of_key",
     "matmul",
     "moved",
     "spread",

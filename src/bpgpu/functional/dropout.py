@@ -15,18 +15,37 @@ import math
 import warnings
 from typing import Any
 
+from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.rule import rule
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.activations import SELU_ALPHA, SELU_SCALE
 from bpgpu.functional.arguments import Array
 from bpgpu.functional.select import choose, keep
+from bpgpu.kernels import compute, find
+from bpgpu.random import draws
 
 
 @rule
 def _drop(xp: Any, x: Any, /, mask: Any, scale: float) -> Any:
     """Linear in `x`, so that the way back is the way forward."""
     return keep(x, mask) * scale, lambda g: keep(g, mask) * scale
+
+
+@rule
+def _drop_of_key(xp: Any, x: Any, /, key: Any, width: int, kept: float) -> Any:
+    """The same with a mask that is made of its key, by a kernel, wherever it is needed."""
+    if type(x) is Traced:
+        y = _drop_of_key(x, key, width, kept)
+    else:
+        y = compute("dropped", _dropped_by_mask, xp, x, key, width, kept)
+    return y, lambda g: _drop_of_key(g, key, width, kept)
+
+
+def _dropped_by_mask(xp: Any, x: Any, key: Any, width: int, kept: float) -> Any:
+    return keep(x, draws.mask_of_bits(key, x.shape, width, kept)) * (1 / kept)
 
 
 @rule
@@ -201,7 +220,13 @@ def _channels(input: Array, *, batched: bool = True, name: str = "") -> tuple[in
 def _dropped(function: str, input: Array, p: float, shape: tuple[int, ...], key: Any) -> Array:
     if p == 1:
         return input * 0
-    mask, kept = chance.mask(function, key, input, shape, p)
+    key = chance.key_for(function, key, input)
+    if shape == input.shape:
+        width, kept = draws.mask_probability(1 - p)
+        plain = raw(input)
+        if width and find("dropped", namespace_of(plain), plain, key, width, kept) is not None:
+            return _drop_of_key(input, key, width, kept)
+    mask, kept = draws.mask(key, shape, 1 - p)
     return _drop(input, mask, 1 / kept)
 
 

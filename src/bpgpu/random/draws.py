@@ -9,6 +9,7 @@ from typing import Any
 
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import DtypeError
+from bpgpu.kernels import find
 from bpgpu.random.keys import (
     Array,
     Key,
@@ -195,12 +196,17 @@ def mask(key: Key, shape: Shape, keep: float) -> tuple[Array, float]:
     >>> mask(key(0), (6,), 0.9)
     (array([False,  True,  True,  True,  True,  True]), 0.899993896484375)
     """
-    key, shape = checked(key), checked_shape(shape)
-    xp = namespace_of(key)
-    n = math.prod(shape)
     width, used = mask_probability(keep)
+    return mask_of_bits(checked(key), checked_shape(shape), width, used), used
+
+
+def mask_of_bits(key: Key, shape: tuple[int, ...], width: int, used: float) -> Array:
+    """The mask by what `mask_probability` gives."""
+    xp, n = namespace_of(key), math.prod(shape)
     if width == 0:
-        return xp.full(shape, used == 1.0, dtype=xp.bool, device=device_of(key)), used
+        return xp.full(shape, used == 1.0, dtype=xp.bool, device=device_of(key))
+    if (run := find("mask_of_key", xp, key, shape, width, used)) is not None:
+        return run(key, shape, width, used)
     limit = int(used * 2.0**32) - (1 << 31)  # compared as signed words
     planes: list[list[Array]] = [[] for _ in range(64 // width)]
     for words in each_tile(key, -(-n * width // 64)):
@@ -211,7 +217,7 @@ def mask(key: Key, shape: Shape, keep: float) -> tuple[Array, float]:
                 planes[2 * i].append(word < limit)
                 planes[2 * i + 1].append((word << 16) < limit)
     flat = xp.concat([tile for plane in planes for tile in plane])
-    return xp.reshape(flat if flat.shape[0] == n else flat[:n], shape), used
+    return xp.reshape(flat if flat.shape[0] == n else flat[:n], shape)
 
 
 def mask_probability(keep: float) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.kernels import find
 from bpgpu.random.keys import Array, device_of
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -87,6 +88,9 @@ def each_tile(key: Array, count: int, start: int = 0) -> Iterator[tuple[Array, A
     on_host = isinstance(device, str)
     dtype, most = (xp.uint32, TILE) if on_host else (xp.int32, SEGMENT)
     words = xp.astype(key, dtype, copy=False)
+    if not on_host and (run := find("blocks_of_key", xp, words, count, start)) is not None:
+        yield run(words, count, start)
+        return
     key0, key1 = words[0:1], words[1:2]
     end = start + count
     while True:

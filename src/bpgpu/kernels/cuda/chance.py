@@ -1,0 +1,77 @@
+"""Random words, masks and dropout on CUDA: one launch where the own code, in the words of the
+standard, makes a hundred."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cupy
+import numpy as np
+
+from bpgpu.kernels.cuda.launching import (
+    CUPY,
+    LARGEST,
+    THREADS,
+    blocks,
+    is_ours,
+    name_of,
+    pack,
+    runner,
+    wide_of,
+)
+from bpgpu.kernels.registry import kernel
+
+run = runner("random.cu")
+
+
+def is_key(key: Any) -> bool:
+    return type(key) is cupy.ndarray and key.dtype == np.int32 and key.flags.c_contiguous
+
+
+def accepts_blocks(key: Any, count: int, start: int) -> bool:
+    return is_key(key) and 0 < count < LARGEST
+
+
+@kernel("blocks_of_key", CUPY, accepts_blocks)
+def blocks_of_key(key: Any, count: int, start: int) -> Any:
+    """Both words of the blocks `start` to `start + count`."""
+    first, second = cupy.empty(count, "int32"), cupy.empty(count, "int32")
+    run("blocks_of_key", blocks(count), THREADS, key, first, second, count, np.uint64(start))
+    return first, second
+
+
+def accepts_mask(key: Any, shape: tuple[int, ...], width: int, used: float) -> bool:
+    return is_key(key) and 0 < math.prod(shape) < LARGEST
+
+
+@kernel("mask_of_key", CUPY, accepts_mask)
+def mask_of_key(key: Any, shape: tuple[int, ...], width: int, used: float) -> Any:
+    """True with probability `used`, by `width` bits for each number."""
+    mask = cupy.empty(shape, "bool")
+    planes, count, limit = layout(mask.size, width, used)
+    name = f"mask_of_key<{planes}>"
+    run(name, blocks(count), THREADS, key, mask, mask.size, count, limit)
+    return mask
+
+
+def accepts_dropped(x: Any, key: Any, width: int, used: float) -> bool:
+    return is_ours(x) and is_key(key) and x.flags.c_contiguous and 0 < x.size < LARGEST
+
+
+@kernel("dropped", CUPY, accepts_dropped)
+def dropped(x: Any, key: Any, width: int, used: float) -> Any:
+    """`x / used` where `mask_of_key` is true, 0 elsewhere."""
+    y = cupy.empty(x.shape, x.dtype)
+    planes, count, limit = layout(x.size, width, used)
+    n = pack(count, x, y) if x.size == planes * count else 1  # each plane begins with a pack
+    run(
+        f"dropped<{name_of(x)}, {n}, {planes}>", blocks(count // n), THREADS,
+        key, x, y, x.size, count, limit, wide_of(x).type(1 / used),
+    )  # fmt: skip
+    return y
+
+
+def layout(size: int, width: int, used: float) -> tuple[int, int, int]:
+    """The planes of a mask, its blocks, and the signed word below which a number stays."""
+    return 64 // width, -(-size * width // 64), int(used * 2.0**32) - (1 << 31)

@@ -1,0 +1,131 @@
+"""Random numbers made by CUDA kernels: the same bits as everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpgpu as bp
+import cuda_on_cpu
+from bpgpu import kernels, random
+from bpgpu.random import threefry
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    yield from cuda_on_cpu.installed(monkeypatch)
+
+
+@pytest.mark.parametrize("draw", ["bits", "uniform", "normal", "float64", "randint"])
+@pytest.mark.parametrize("shape", [(1,), (7, 3), (1025,)])
+def test_numbers_are_those_of_the_cpu(cupy: Any, draw: str, shape: tuple[int, ...]) -> None:
+    draws = {
+        "bits": lambda key: random.bits(key, shape),
+        "uniform": lambda key: random.uniform(key, shape),
+        "normal": lambda key: random.normal(key, shape),
+        "float64": lambda key: random.uniform(key, shape, "float64"),
+        "randint": lambda key: random.randint(key, shape, -5, 100),
+    }
+    key = random.key(5)
+    np.testing.assert_array_equal(
+        draws[draw](cupy.asarray(key)).get(), draws[draw](key), strict=True
+    )
+
+
+def test_blocks_far_on_are_those_of_the_cpu(cupy: Any) -> None:
+    key = random.key(1)
+    for start in (0, 3, 2**32 - 5, 2**40 + 1):
+        ours = threefry.blocks(cupy.asarray(key), 11, start)
+        for a, b in zip(ours, threefry.blocks(key, 11, start), strict=True):
+            np.testing.assert_array_equal(a.get(), b)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999, 1e-9, 1 - 2**-16, 1.0])
+@pytest.mark.parametrize("shape", [(), (5,), (64,), (3, 1, 7), (0,)])
+def test_masks_are_those_of_the_cpu(cupy: Any, keep: float, shape: tuple[int, ...]) -> None:
+    key = random.key(2)
+    ours, used = random.mask(cupy.asarray(key), shape, keep)
+    wanted, expected = random.mask(key, shape, keep)
+    np.testing.assert_array_equal(ours.get(), wanted, strict=True)
+    assert used == expected
+
+
+def test_a_mask_is_one_launch(cupy: Any) -> None:
+    key = cupy.asarray(random.key(2))
+    state = cuda_on_cpu.cupy_on_numpy.state
+    before = state.launches
+    random.mask(key, (100,), 0.5)
+    assert state.launches == before + 1
+
+
+@pytest.mark.parametrize("shape", [(33,), (4, 16)])
+def test_dropout_makes_its_mask_anew_on_the_way_back(cupy: Any, shape: tuple[int, ...]) -> None:
+    key = random.key(4)
+    x = np.random.default_rng(0).normal(size=shape)
+
+    def f(x: Any) -> Any:
+        k = key if isinstance(bp.autodiff.array.raw(x), np.ndarray) else cupy.asarray(key)
+        y = bp.functional.dropout(x, 0.3, key=k)
+        return bp.array_namespace(y).sum(y * y * y)
+
+    for order in (bp.grad(f), bp.grad(lambda x: bp.array_namespace(x).sum(bp.grad(f)(x) ** 2))):
+        np.testing.assert_allclose(order(cupy.asarray(x)).get(), order(x), rtol=1e-12)
+
+
+def test_a_mask_of_whole_channels_comes_from_a_kernel_too(cupy: Any) -> None:
+    x = np.ones((3, 4, 2, 2), "f4")
+    key = random.key(4)
+    y = bp.functional.dropout2d(cupy.asarray(x), 0.5, key=cupy.asarray(key))
+    np.testing.assert_array_equal(y.get(), bp.functional.dropout2d(x, 0.5, key=key))
+
+
+WRONG = np.asarray([1, -100, 7, -1, 3])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("places", [False, True])
+def test_a_wrong_label_makes_the_loss_nan(
+    cupy: Any, reduction: str, weighted: bool, places: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 5, 1) if places else (5, 5))
+    t = WRONG[:, None] if places else WRONG
+    weight = cupy.asarray(rng.random(5)) if weighted else None
+
+    def loss(x: Any) -> Any:
+        return bp.functional.cross_entropy(x, cupy.asarray(t), weight, reduction=reduction)
+
+    def computed() -> list[Any]:
+        y, pull = bp.vjp(loss, cupy.asarray(x))
+        ct = rng_like(y)
+        return [y.get(), pull(cupy.asarray(ct))[0].get()]
+
+    fast = computed()
+    with kernels.switched_off(), np.errstate(all="ignore"):
+        plain = computed()
+    for a, b in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    assert np.isnan(fast[0]).sum() == (2 if reduction == "none" else 1)
+
+
+def rng_like(y: Any) -> Any:
+    return np.random.default_rng(1).normal(size=y.shape)
+
+
+def test_the_cross_entropy_has_a_second_derivative(cupy: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 6))
+    t = np.asarray([0, 5, 2, 2])
+
+    def f(x: Any) -> Any:
+        plain = bp.autodiff.array.raw(x)
+        labels = t if isinstance(plain, np.ndarray) else cupy.asarray(t)
+        return bp.functional.cross_entropy(x, labels, label_smoothing=0.1) ** 2
+
+    def twice(x: Any) -> Any:
+        return bp.array_namespace(x).sum(bp.grad(f)(x) ** 2)
+
+    np.testing.assert_allclose(bp.grad(twice)(cupy.asarray(x)).get(), bp.grad(twice)(x), rtol=1e-9)
