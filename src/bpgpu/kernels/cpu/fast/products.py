@@ -9,7 +9,7 @@ import numpy as np
 from bpgpu.kernels.cpu.fast.compiling import inlined
 from bpgpu.kernels.cpu.fast.tile import BYTES, ROWS, add1, add2, address, set1, set2, set3
 
-FEW = 2**21
+FEW = 2**22
 """Products of numbers that are not worth a thread of their own."""
 
 
