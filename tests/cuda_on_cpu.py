@@ -27,6 +27,9 @@ SHIM = Path(__file__).parent / "cuda_shim"
 BUILT = Path(__file__).parent.parent / ".pytest_cache" / "cuda_on_cpu"
 COMPAT = "array_api_compat.cupy"
 
+GUARD, HUGE = 512, 0x7F
+"""Bytes behind each array, which no kernel may write to; who reads there reads huge numbers."""
+
 ENTRY = (
     'extern "C" int entry{i}(const unsigned* grid, const unsigned* block, void** arguments) '
     "{{ return shim::run(&{expression}, grid, block, arguments); }}"
@@ -83,11 +86,16 @@ def start(name: str, entry: Any, grid: Any, block: Any, arguments: Any) -> None:
     assert np.prod(block) <= 1024
     assert max(sizes[0][1:]) < 65536
     values = [np.atleast_1d(_value(x)) for x in arguments]
+    memories = [x.memory for x in arguments if isinstance(x, cupy_on_numpy.ndarray)]
+    guards = [m.block[m.size :] for m in memories]
 
     def run() -> None:
+        before = [g.copy() for g in guards]  # in a graph, other arrays may have stood there since
         addresses = (ctypes.c_void_p * len(values))(*[x.ctypes.data for x in values])
         if entry(*sizes, addresses):
             raise RuntimeError(f"{name}: threads of a block wait for each other at several places")
+        kept = all(np.array_equal(g, b) for g, b in zip(guards, before, strict=True))
+        assert kept, f"{name} wrote beyond an array"
 
     cupy_on_numpy.launch(run)
 
@@ -109,12 +117,28 @@ def installed(monkeypatch: Any) -> Iterator[Any]:
     from bpgpu.kernels import registry
 
     _forget(monkeypatch)
-    monkeypatch.delitem(registry._kernels, COMPAT, raising=False)
+    monkeypatch.setattr(
+        cupy_on_numpy.MemoryPool, "malloc", _guarded(cupy_on_numpy.MemoryPool.malloc)
+    )
     for cupy in cupy_on_numpy.installed(monkeypatch):
         cupy.RawModule = RawModule
+        monkeypatch.delitem(registry._kernels, COMPAT)
+        monkeypatch.setitem(registry._FOLDERS, COMPAT, "bpgpu.kernels.cuda.every")
         yield cupy
     registry._kernels.pop(COMPAT, None)
     _forget(monkeypatch)
+
+
+def _guarded(malloc: Any) -> Any:
+    """Memory with a stretch behind it that shows when it is written to."""
+
+    def guarded(pool: Any, size: int) -> Any:
+        memory = malloc(pool, size + GUARD)
+        memory.size = size
+        memory.block[size:] = HUGE
+        return memory
+
+    return guarded
 
 
 def _forget(monkeypatch: Any) -> None:

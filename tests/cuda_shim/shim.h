@@ -42,6 +42,19 @@ struct State {
     std::vector<uint64_t> exchange; std::function<void()> body;
 };
 inline State s;
+
+// CUDA promises no order of blocks, nor of threads between barriers. SHIM_ORDER chooses one: "0" forwards, "1"
+// backwards, another number: shuffled.
+inline std::vector<int> order_of(int n, int order) {
+    std::vector<int> numbers(n);
+    for (int i = 0; i < n; ++i) numbers[i] = order == 1 ? n - 1 - i : i;
+    unsigned long long seed = order;
+    for (int i = n - 1; i > 0 && order > 1; --i) {
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        std::swap(numbers[i], numbers[(seed >> 33) % (i + 1)]);
+    }
+    return numbers;
+}
 constexpr size_t STACK = 64 * 1024;
 inline void yield() { if (!_setjmp(s.now->place)) _longjmp(s.scheduler, 1); }
 inline void wait(Barrier& b, int& expected) {
@@ -58,12 +71,29 @@ inline void entry() {
     if (w.waiting == --s.alive[f->warp] && w.waiting) { w.waiting = 0; ++w.generation; }
     _longjmp(s.scheduler, 1);
 }
+inline void resume(int i) {
+    Fiber& f = s.fibers[i];
+    if (f.done) return;
+    s.now = &f;
+    if (_setjmp(s.scheduler)) return;
+    if (f.begun) _longjmp(f.place, 1);
+    f.begun = s.moved = true;
+    getcontext(&f.start);
+    f.start.uc_stack.ss_sp = s.stacks.data() + i * STACK;
+    f.start.uc_stack.ss_size = STACK;
+    f.start.uc_link = nullptr;
+    makecontext(&f.start, entry, 0);
+    setcontext(&f.start);
+}
 inline int launch(dim3 grid, dim3 block, std::function<void()> body) {
     const int n = block.x * block.y * block.z, warps = (n + 31) / 32;
     s.grid = grid; s.block = block; s.body = body;
     s.fibers.resize(n); s.stacks.resize(n * STACK); s.exchange.assign(warps * 32, 0);
-    for (unsigned bz = 0; bz < grid.z; ++bz) for (unsigned by = 0; by < grid.y; ++by) for (unsigned bx = 0; bx < grid.x; ++bx) {
-        s.index = {bx, by, bz}; s.all = {}; s.warps.assign(warps, {}); s.alive.assign(warps, 32); s.left = n;
+    const char* chosen = getenv("SHIM_ORDER");
+    const int order = chosen ? atoi(chosen) : 0;
+    const std::vector<int> lanes = order_of(32, order);
+    for (const int b : order_of(grid.x * grid.y * grid.z, order)) {
+        s.index = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)}; s.all = {}; s.warps.assign(warps, {}); s.alive.assign(warps, 32); s.left = n;
         if (n % 32) s.alive[warps - 1] = n % 32;
         for (int i = 0; i < n; ++i) {
             Fiber& f = s.fibers[i];
@@ -71,21 +101,15 @@ inline int launch(dim3 grid, dim3 block, std::function<void()> body) {
             f.thread = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
         }
         while (s.left) {
-            s.moved = false;
-            for (int i = 0; i < n; ++i) {
-                Fiber& f = s.fibers[i];
-                if (f.done) continue;
-                s.now = &f;
-                if (!_setjmp(s.scheduler)) {
-                    if (f.begun) _longjmp(f.place, 1);
-                    f.begun = true; s.moved = true;
-                    getcontext(&f.start);
-                    f.start.uc_stack.ss_sp = s.stacks.data() + i * STACK; f.start.uc_stack.ss_size = STACK; f.start.uc_link = nullptr;
-                    makecontext(&f.start, entry, 0);
-                    setcontext(&f.start);
-                }
-            }
-            if (!s.moved && s.left) return 1;  // threads of a block wait for each other at different places
+            bool moved = false;
+            for (const int w : order_of(warps, order))  // a warp runs on until it waits for another
+                do {
+                    s.moved = false;
+                    for (const int lane : lanes)
+                        if (w * 32 + lane < n) resume(w * 32 + lane);
+                    moved |= s.moved;
+                } while (s.moved);
+            if (!moved && s.left) return 1;  // threads of a block wait for each other at different places
         }
     }
     return 0;

@@ -138,6 +138,22 @@ def test_a_step_with_cuda_kernels_is_captured_and_launched_again(
             np.testing.assert_array_equal(a.get(), b)
 
 
+@pytest.mark.parametrize(("name", "case"), cases())
+def test_no_result_depends_on_which_thread_or_block_comes_first(
+    name: str, case: kernel_examples.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cupy in cuda_on_cpu.installed(monkeypatch):
+        arrays = [on_gpu(cupy, np.asarray(x)) for x in case.arrays(np.dtype("float32"))]
+        results = []
+        for order in ("0", "1", "2"):  # forwards, backwards, shuffled
+            monkeypatch.setenv("SHIM_ORDER", order)
+            y, pull = bp.vjp(case.function, *arrays)
+            results.append([y, *pull(cupy.ones(y.shape, y.dtype))])
+        for a, *others in zip(*results, strict=True):
+            for b in others:
+                np.testing.assert_array_equal(a.get(), b.get())
+
+
 def test_every_cuda_kernel_has_examples(cupy: Any) -> None:
     names = {k.function for library, k in registry.registered() if library.endswith("cupy")}
     assert names - ELSEWHERE <= set(cuda_examples.NAMES), (
