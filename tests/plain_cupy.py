@@ -31,7 +31,7 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         return "cpu"
 
     def get(self) -> Any:
-        return np.asarray(self)
+        return self.view(np.ndarray)
 
 
 ndarray.__module__ = "cupy"
