@@ -340,9 +340,8 @@ def test_weights_are_routed(kind: Any) -> None:
     with sklearn.config_context(enable_metadata_routing=True):
         made = quick(kind).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), made)
-        cross_validate(
-            pipe, X, target(kind), params={"sample_weight": weight}, cv=2, error_score="raise"
-        )
+        weights = {"sample_weight": weight}
+        cross_validate(made, X, target(kind), params=weights, cv=2, error_score="raise")
         np.testing.assert_array_equal(
             pipe.fit(X, target(kind), sample_weight=weight).predict(X), plain.predict(X)
         )

@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 from bpgpu.backend import backend_of
-from bpgpu.functional import sigmoid
+from bpgpu.functional import sigmoid, softmax
+from bpgpu.functional.cross_entropy import _of_logits
 
 Array = Any
 
 
 class Loss:
-    """`terms(xp, z, y)` gives the loss of each row, and prediction minus target."""
+    """A loss of the last values `z`, `(n, k)`, and the function of the last layer that belongs to it."""
 
     output = "identity"
     """The name of the function of the last layer, as scikit-learn has it in `out_activation_`."""
@@ -29,7 +30,17 @@ class Loss:
         raise NotImplementedError
 
     def terms(self, xp: Any, z: Array, y: Array) -> tuple[Array, Array]:
+        """The loss of each row, and prediction minus target."""
         raise NotImplementedError
+
+    def value_and_gradient(self, xp: Any, z: Array, y: Array, share: Any) -> tuple[Array, Array]:
+        """The loss, and its gradient. `share`: how much each row counts, `(n,)`, or `None` for `1 / n`."""
+        terms, d = self.terms(xp, z, y)
+        if share is None:
+            d /= terms.shape[0]
+            return xp.sum(terms) / terms.shape[0], d
+        d *= share[:, None]
+        return xp.sum(terms * share), d
 
 
 class SquaredError(Loss):
@@ -79,13 +90,11 @@ class LogLoss(Loss):
     output = "softmax"
 
     def predicted(self, xp: Any, z: Array) -> Array:
-        e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
-        return e / xp.sum(e, axis=1, keepdims=True)
+        return softmax(z, 1)
 
-    def terms(self, xp: Any, z: Array, y: Array) -> tuple[Array, Array]:
-        z = z - xp.max(z, axis=1, keepdims=True)
-        e = xp.exp(z)
-        s = xp.sum(e, axis=1, keepdims=True)  # (N, 1)
-        classes = xp.arange(z.shape[1], dtype=y.dtype, device=backend_of(xp).device_of(y))
-        hot = xp.astype(y[:, None] == classes[None, :], z.dtype)  # (N, K)
-        return xp.log(s[:, 0]) - xp.sum(z * hot, axis=1), e / s - hot
+    def value_and_gradient(self, xp: Any, z: Array, y: Array, share: Any) -> tuple[Array, Array]:
+        if share is None:
+            value, pull = _of_logits.function(xp, z, y, z.shape[0])
+            return value, pull(backend_of(xp).one(value))
+        terms, pull = _of_logits.function(xp, z, y, None)
+        return xp.sum(terms * share), pull(share)

@@ -115,18 +115,12 @@ class Network:
         w, b = layers[-1]
         z = x @ w
         z += b
-        terms, d = self.loss.terms(xp, z, y)
-        n: Any
-        if weight is None:
-            n = terms.shape[0]
-            value = xp.sum(terms) / n
-            d /= n
-        else:
+        n: Any = z.shape[0]
+        if weight is not None:
             n = xp.sum(weight)
             n = xp.where(n > 0, n, xp.ones_like(n))
             weight = weight / n
-            value = xp.sum(terms * weight)
-            d *= weight[:, None]
+        value, d = self.loss.value_and_gradient(xp, z, y, weight)
         grads: dict[str, Array] = {}
         penalty: Any = 0.0
         for i in reversed(range(len(layers))):
