@@ -39,10 +39,14 @@ class Momentum(optim.Optimizer):
         return {"velocity": xp.zeros_like(p)}
 
     def update_one(self, xp: Any, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
-        v = s["velocity"]
+        v, step = s["velocity"], h["lr"] * g
         v *= h["momentum"]
-        v -= h["lr"] * g
-        p += h["momentum"] * v - h["lr"] * g if h["nesterov"] else v
+        v -= step
+        if h["nesterov"]:
+            p += h["momentum"] * v
+            p -= step
+        else:
+            p += v
         return p, {"velocity": v}
 
 
