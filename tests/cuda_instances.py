@@ -69,6 +69,18 @@ def random(t: str) -> Iterator[str]:
         yield from (f"dropped<{t}, {n}, {planes}>" for n in (1, LOADED[t]))
 
 
+def update(t: str) -> Iterator[str]:
+    wide = "double" if t == "double" else "float"
+    yield f"adam<{t}>"
+    yield f"squares<{t}>"
+    for rate in ("float", "double"):
+        yield f"adam_begin<{wide}, {rate}>"
+        yield f"sgd<{t}, {rate}>"
+        yield f"scaled<{t}, {rate}>"
+    yield f"counted_on<{wide}>"
+    yield f"root_of_sum<{wide}>"
+
+
 FILES = {
     "conv.cu": conv,
     "embedding.cu": embedding,
@@ -79,4 +91,5 @@ FILES = {
     "random.cu": random,
     "recurrent.cu": recurrent,
     "softmax.cu": softmax,
+    "update.cu": update,
 }

@@ -17,6 +17,7 @@ from bpgpu import kernels
 from bpgpu.kernels import registry
 
 ELSEWHERE = {
+    "adam_of_many",
     "attend",
     "blocks_of_key",
     "channel_sums",
@@ -26,6 +27,9 @@ ELSEWHERE = {
     "mask_of_key",
     "matmul",
     "moved",
+    "norm_of_many",
+    "scaled_many",
+    "sgd_of_many",
     "spread",
 }
 """Kernels with tests of their own."""

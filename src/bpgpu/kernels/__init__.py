@@ -5,6 +5,7 @@ kernel for a call, if there is one; `BPGPU_ACCEL=0` switches all of them off.
 """
 
 from bpgpu.kernels.registry import (
+    LISTED,
     MIDDLE,
     MULTIPLIED,
     compute,
@@ -13,4 +14,4 @@ from bpgpu.kernels.registry import (
     switched_off,
 )
 
-__all__ = ["MIDDLE", "MULTIPLIED", "compute", "find", "multiplication", "switched_off"]
+__all__ = ["LISTED", "MIDDLE", "MULTIPLIED", "compute", "find", "multiplication", "switched_off"]

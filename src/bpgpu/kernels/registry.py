@@ -31,6 +31,9 @@ MULTIPLIED = frozenset({"array_api_compat.cupy"})
 """The libraries that have kernels for products of matrices. These are so many, and so quick on small
 arrays, that asking for a kernel each time would be felt with the other libraries."""
 
+LISTED = frozenset({"array_api_compat.cupy"})
+"""The libraries that have kernels for lists of arrays, which cost as much as for one."""
+
 MIDDLE = range(2**18 + 1, 2**22 + 1)
 """Of so many products of numbers there may be a kernel for the linear map with any library."""
 

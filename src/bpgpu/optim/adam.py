@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.kernels import find
 from bpgpu.optim.arrays import Array, bias_correction, scalar
 from bpgpu.optim.checks import Options
@@ -109,6 +110,15 @@ class Adam(Optimizer):
             v = new["max_exp_avg_sq"] = xp.maximum(s["max_exp_avg_sq"], v)
         p -= lr / c1 * m / (xp.sqrt(v) / c2**0.5 + h["eps"])
         return p, new
+
+    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+        states = (s["exp_avg"], s["exp_avg_sq"], s["max_exp_avg_sq"] if h["amsgrad"] else None)
+        settings = ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay", "maximize")
+        operands = (ps, gs, states, s["step"], *(h[name] for name in settings))
+        if (run := find("adam_of_many", namespace_of(ps[0]), *operands)) is None:
+            return False
+        run(*operands)
+        return True
 
 
 class AdamW(Adam):

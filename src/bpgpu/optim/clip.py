@@ -9,6 +9,7 @@ from bpgpu import tree as trees
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.errors import DtypeError, NonFiniteError
+from bpgpu.kernels import LISTED, find
 from bpgpu.optim.arrays import Array, device_of, working_dtype
 
 
@@ -41,15 +42,22 @@ def grad_norm(grads: Any, norm_type: float | str = 2.0, error_if_nonfinite: bool
 
         return default_namespace().asarray(0.0)
     xp = array_namespace(*arrays)
-    parts = [_norm(xp, xp.astype(xp.abs(g), working_dtype(xp, g)), order) for g in arrays]
-    dtype = xp.result_type(*parts)
-    total = _norm(xp, xp.stack([xp.astype(n, dtype) for n in parts]), order)
+    total = _norm_of_all(xp, arrays, order)
     if error_if_nonfinite and not bool(xp.isfinite(total)):
         raise NonFiniteError(
             f"grad_norm: the norm of the gradients is {float(total)}, so they cannot be clipped. Find the first layer "
             "that overflows, or pass error_if_nonfinite=False"
         )
     return total
+
+
+def _norm_of_all(xp: Any, arrays: list[Array], order: float) -> Array:
+    run = find("norm_of_many", xp, arrays) if order == 2 and xp.__name__ in LISTED else None
+    if run is not None:
+        return run(arrays)
+    parts = [_norm(xp, xp.astype(xp.abs(g), working_dtype(xp, g)), order) for g in arrays]
+    dtype = xp.result_type(*parts)
+    return _norm(xp, xp.stack([xp.astype(n, dtype) for n in parts]), order)
 
 
 def clip_grad_norm(
@@ -87,6 +95,10 @@ def clip_grad_norm(
         return grads, total
     xp = array_namespace(*arrays)
     factor = xp.clip(max_norm / (total + 1e-6), None, 1.0)
+    run = find("scaled_many", xp, arrays, factor) if xp.__name__ in LISTED else None
+    if run is not None:
+        made = iter(run(arrays, factor))
+        return trees.map(lambda g: next(made), grads), total
 
     def scaled(g: Array) -> Array:
         return g * xp.astype(xp.asarray(factor), g.dtype)

@@ -77,6 +77,18 @@ class Optimizer(Groups):
         `p` and the arrays of `s` may be changed in place (`p -= ...`), `g` may not.
         """
 
+    @property
+    def has_kernel(self) -> bool:
+        """True if `update_many` is there for this `update_one`, not for that of a class above."""
+        return _defining(type(self), "update_many") is _defining(type(self), "update_one")
+
+    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+        """The same step for several parameters, by one kernel and in place; False if none takes them.
+
+        The arrays of `s` are vectors: the states of all parameters, one after the other.
+        """
+        return False
+
     def completed(self, given: State, fresh: State) -> State:
         """A saved state with what it may lack, by the example of a new one."""
         return given
@@ -270,3 +282,8 @@ def _described(grads: Any) -> str:
     if grads is _MISSING:
         return "nothing"
     return "None" if grads is None else f"the function {getattr(grads, '__name__', grads)!r}"
+
+
+def _defining(cls: type, method: str) -> type:
+    """The class from which a class has a method."""
+    return next(c for c in cls.__mro__ if method in vars(c))

@@ -1,5 +1,7 @@
 """The state of the parameters, and their updates: small ones together, as one vector, since calls cost more there.
 
+Where a kernel steps many parameters at once, all of them are together, of any size, and nothing else is needed.
+Otherwise:
 The parameters themselves stay where they are. Before an update their values are gathered into a vector that belongs to
 the optimizer, and afterwards they are written back, so a model may be loaded, moved, copied, or assigned to as one
 likes. Only the state lives in vectors for good, and nobody else holds it.
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.kernels import LISTED
 from bpgpu.optim.arrays import Array, device_of, store, working_dtype, writable
 
 if TYPE_CHECKING:
@@ -38,14 +41,20 @@ class Pack:
         first = arrays[self.names[0]]
         self.place = place_of(first)
         self.shapes = {name: tuple(p.shape) for name, p in arrays.items()}
-        if not self.alone:
-            xp = array_namespace(first)
-            size = sum(math.prod(shape) for shape in self.shapes.values())
-            self.values = xp.zeros((size,), dtype=first.dtype, device=device_of(first))
-            self._look()
+        if not self.alone and self.place[0] not in LISTED:
+            self._gather(first)
+
+    def vector(self, like: Array) -> Array:
+        """Room for a number for each entry of the parameters."""
+        size = sum(math.prod(shape) for shape in self.shapes.values())
+        return array_namespace(like).zeros((size,), dtype=like.dtype, device=device_of(like))
+
+    def _gather(self, like: Array) -> None:
+        """Make room for values and gradients, and views of it."""
+        self.values = self.vector(like)
+        self._look()
 
     def _look(self) -> None:
-        """Make room for gradients, and views of it and of the values."""
         self.grads = array_namespace(self.values).zeros_like(self.values)
         views = zip(self.names, self.views(self.values), self.views(self.grads), strict=True)
         self.places = list(views)
@@ -56,13 +65,19 @@ class Pack:
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         vars(self).update(fields)
-        if not self.alone:
+        if "values" in fields:
             self._look()
 
     def step(
         self, opt: Optimizer, arrays: dict[str, Array], grads: dict[str, Array], h: Group
     ) -> dict[str, Array]:
         """Update the parameters; returns their arrays, which are the old ones where the library can write to them."""
+        if self.place[0] in LISTED and opt.has_kernel:
+            values = [arrays[name] for name in self.names]
+            if opt.update_many(values, [grads[name] for name in self.names], self.state, h):
+                return {name: arrays[name] for name in self.names}
+        if not self.alone and "places" not in vars(self):
+            self._gather(arrays[self.names[0]])
         if self.alone:
             (name,) = self.names
             p, changed = opt.advance(arrays[name], grads[name], self.state, h)
@@ -176,7 +191,8 @@ class Packs:
 def _made(opt: Optimizer, arrays: dict[str, Array]) -> Pack:
     group = opt.group_of[next(iter(arrays))]
     pack = Pack(group, arrays)
-    like = arrays[pack.names[0]] if pack.alone else pack.values
+    first = arrays[pack.names[0]]
+    like = first if pack.alone else pack.vector(first)
     pack.state = opt.fresh(like, opt.param_groups[group])
     return pack
 
@@ -186,12 +202,14 @@ def _portions(opt: Optimizer, arrays: dict[str, Array]) -> Iterable[dict[str, Ar
     filling: dict[Any, dict[str, Array]] = {}
     sizes: dict[Any, int] = {}
     for name, p in arrays.items():
-        size = math.prod(p.shape)
-        if not (opt.elementwise and size <= SMALL and _can_be_packed(p)):
+        size, place = math.prod(p.shape), place_of(p)
+        listed = opt.has_kernel and place[0] in LISTED
+        fits = _can_be_listed(p) if listed else size <= SMALL and _can_be_packed(p)
+        if not (opt.elementwise and fits):
             yield {name: p}
             continue
-        key = (opt.group_of[name], place_of(p))
-        if key in filling and sizes[key] + size > FULL:
+        key = (opt.group_of[name], place)
+        if key in filling and sizes[key] + size > FULL and not listed:
             yield filling.pop(key)
         if key not in filling:
             filling[key], sizes[key] = {}, 0
@@ -210,6 +228,11 @@ def _can_be_packed(p: Array) -> bool:
     strided = hasattr(p, "strides") or hasattr(p, "stride")
     real = kind(p.dtype) == "real" and working_dtype(namespace_of(p), p) == p.dtype
     return strided and real and writable(p)
+
+
+def _can_be_listed(p: Array) -> bool:
+    """True for what a kernel for many parameters takes."""
+    return kind(p.dtype) == "real" and p.flags.c_contiguous
 
 
 def _scalars(state: State, names: Iterable[str] | None = None) -> tuple[tuple[str, float], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bpgpu.backend.libraries import namespace_of
 from bpgpu.kernels import find
 from bpgpu.optim.arrays import Array, scalar
 from bpgpu.optim.checks import Options
@@ -103,3 +104,13 @@ class SGD(Optimizer):
             g = g + mu * b if h["nesterov"] else b
         p -= h["lr"] * g
         return p, s
+
+    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+        if bool(s) != (h["momentum"] != 0):  # a schedule has turned the momentum on or off
+            return False
+        settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+        operands = (ps, gs, (s.get("momentum_buffer"),), s.get("step"), *(h[k] for k in settings))
+        if (run := find("sgd_of_many", namespace_of(ps[0]), *operands)) is None:
+            return False
+        run(*operands)
+        return True

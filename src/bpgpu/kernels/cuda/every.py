@@ -13,6 +13,7 @@ from bpgpu.kernels.cuda import (
     products,
     recurrent,
     softmax,
+    update,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "products",
     "recurrent",
     "softmax",
+    "update",
 ]

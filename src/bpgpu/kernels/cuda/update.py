@@ -1,0 +1,202 @@
+"""Steps of optimizers on CUDA, of many parameters in one launch; and the norm of many gradients.
+
+Parameters and their state are written to: these kernels are the exception to the rule that operands
+stay as they are. The step and the learning rate are read from the device's memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import cupy
+import numpy as np
+
+from bpgpu.kernels.cuda.launching import (
+    CUPY,
+    LARGEST,
+    THREADS,
+    TYPES,
+    is_ours,
+    name_of,
+    runner,
+    wide_of,
+)
+from bpgpu.kernels.registry import kernel
+
+run = runner("update.cu")
+
+MOST, CHUNK, TOGETHER = 64, 4096, 4
+"""As in `update.cu`."""
+PARTS = np.dtype(
+    [
+        ("values", "u8", MOST),
+        ("gradients", "u8", MOST),
+        ("start", "i8", MOST),
+        ("size", "i4", MOST),
+        ("block", "i4", MOST + 1),
+        ("packed", "i4", MOST),
+    ],
+    align=True,
+)
+JOINING = 512
+"""The threads that join the sums of all blocks."""
+
+Arrays = list[Any]
+
+
+def accepts_gradients(gradients: Arrays, *more: Any) -> bool:
+    """True for arrays without gaps, of one real dtype."""
+    return all(
+        is_ours(g) and g.dtype == gradients[0].dtype and g.flags.c_contiguous and g.size < LARGEST
+        for g in gradients
+    )
+
+
+def accepts(
+    values: Arrays, gradients: Arrays, states: Any, step: Any, rate: Any, *settings: Any
+) -> bool:
+    """Also with their state in vectors, as wide as it is computed with."""
+    wide = wide_of(values[0])
+    return (
+        accepts_gradients(values)
+        and accepts_gradients(gradients)
+        and values[0].dtype == gradients[0].dtype
+        and all(
+            s is None or (is_ours(s) and s.dtype == wide and s.flags.c_contiguous)
+            for s in (*states, step)
+        )
+        and (np.ndim(rate) == 0 if isinstance(rate, (float, int)) else _is_number(rate))
+    )
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) is cupy.ndarray and x.ndim == 0 and x.dtype.char in TYPES
+
+
+@kernel("adam_of_many", CUPY, accepts, changes=True)
+def adam_of_many(
+    values: Arrays,
+    gradients: Arrays,
+    states: tuple[Any, Any, Any],
+    step: Any,
+    rate: Any,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """One step of Adam; `states` are the vectors of m, v and, for amsgrad, the largest v."""
+    wide, name = wide_of(values[0]), name_of(values[0])
+    logs = [math.log(beta) if beta > 0 else 0.0 for beta in betas]
+    fields = ("beta1", "beta2", "new1", "new2", "log1", "log2", "eps", "decay")
+    settings = _settings(
+        wide,
+        fields,
+        (*betas, *(1 - beta for beta in betas), *logs, eps, decay),
+        decoupled,
+        maximize,
+    )
+    numbers = cupy.empty(3, wide)
+    pointer, given, kind = _rate(rate, wide)
+    begin = f"adam_begin<{TYPES[wide.char]}, {kind}>"
+    run(begin, 1, 1, step, pointer, given, numbers, settings)
+    for parts, count in _parts(values, gradients, states):
+        run(f"adam<{name}>", count, THREADS, parts, *states, numbers, settings)
+
+
+@kernel("sgd_of_many", CUPY, accepts, changes=True)
+def sgd_of_many(
+    values: Arrays,
+    gradients: Arrays,
+    states: tuple[Any],
+    step: Any,
+    rate: Any,
+    momentum: float,
+    dampening: float,
+    decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """One step of gradient descent; `states` is the vector of directions, if there is a momentum."""
+    wide, name = wide_of(values[0]), name_of(values[0])
+    fields = ("momentum", "fresh", "decay")
+    settings = _settings(wide, fields, (momentum, 1 - dampening, decay), nesterov, maximize)
+    pointer, given, kind = _rate(rate, wide)
+    for parts, count in _parts(values, gradients, states):
+        expression = f"sgd<{name}, {kind}>"
+        run(expression, count, THREADS, parts, *states, step, pointer, given, settings)
+    if step is not None:
+        run(f"counted_on<{TYPES[wide.char]}>", 1, 1, step)
+
+
+@kernel("norm_of_many", CUPY, accepts_gradients)
+def norm_of_many(gradients: Arrays) -> Any:
+    """The root of the sum of all squares."""
+    wide, name = wide_of(gradients[0]), name_of(gradients[0])
+    portions = list(_parts(gradients, gradients, ()))
+    sums = cupy.empty(sum(count for _, count in portions), wide)
+    end = 0
+    for parts, count in portions:
+        start, end = end, end + count
+        run(f"squares<{name}>", count, THREADS, parts, sums[start:end])
+    norm = cupy.empty((), wide)
+    run(f"root_of_sum<{TYPES[wide.char]}>", 1, JOINING, sums, norm, sums.size)
+    return norm
+
+
+def accepts_scaled(gradients: Arrays, factor: Any) -> bool:
+    return accepts_gradients(gradients) and _is_number(factor)
+
+
+@kernel("scaled_many", CUPY, accepts_scaled)
+def scaled_many(gradients: Arrays, factor: Any) -> Arrays:
+    """Each times the factor, a number on the device."""
+    made = [cupy.empty(g.shape, g.dtype) for g in gradients]
+    expression = f"scaled<{name_of(gradients[0])}, {name_of(factor)}>"
+    for parts, count in _parts(made, gradients, ()):
+        run(expression, count, THREADS, parts, factor)
+    return made
+
+
+# ---- what the kernels are given
+
+
+def _parts(values: Arrays, gradients: Arrays, states: Any) -> Iterator[tuple[Any, int]]:
+    """Where the arrays are, for some of them at a time, and the blocks that walk through these."""
+    aligned = all(s is None or s.data.ptr % 32 == 0 for s in states)
+    entries, start = [], 0
+    for p, g in zip(values, gradients, strict=True):
+        if p.size:
+            entries.append((p, g, start))
+        start += p.size
+    for first in range(0, len(entries), MOST):
+        some = entries[first : first + MOST]
+        parts = np.zeros(1, PARTS)
+        one, blocks = parts[0], 0
+        for i, (p, g, start) in enumerate(some):
+            packed = aligned and not (p.size | start) % TOGETHER
+            packed = packed and not (p.data.ptr | g.data.ptr) % (TOGETHER * p.itemsize)
+            one["values"][i], one["gradients"][i] = p.data.ptr, g.data.ptr
+            one["start"][i], one["size"][i] = start, p.size
+            one["packed"][i] = packed
+            blocks += -(-p.size // CHUNK)
+            one["block"][i + 1 :] = blocks
+        yield parts, blocks
+
+
+def _rate(rate: Any, wide: Any) -> tuple[Any, Any, str]:
+    """Where the learning rate is, or its value, and what C++ calls its dtype."""
+    if type(rate) is cupy.ndarray:
+        return rate, wide.type(0), name_of(rate)
+    return None, wide.type(rate), TYPES[wide.char]
+
+
+def _settings(wide: Any, fields: Any, values: Any, *flags: bool) -> Any:
+    """A record of numbers, and then of truth values."""
+    names = [(field, wide) for field in fields] + [(f"flag{i}", "i4") for i in range(len(flags))]
+    made = np.zeros(1, np.dtype(names, align=True))
+    made[0] = (*values, *flags)
+    return made
