@@ -15,6 +15,7 @@ import ctypes
 import functools
 import importlib
 import threading
+from collections.abc import Callable
 from ctypes import byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from typing import Any, NamedTuple
 
@@ -179,19 +180,9 @@ class Plan:
         self._factors = real(spec.alpha), real(spec.beta)
         self._alpha, self._beta = map(ctypes.addressof, self._factors)
         self._chosen = self._algorithm()
-        self._algorithm_at = ctypes.addressof(self._chosen)
         self._lock = threading.Lock()
-        self._matmul = lib.Matmul
         self._bias = self._aux = 0
-
-    def run(self, a: int, b: int, d: int, workspace: int, stream: int) -> None:
-        """The product of the matrices at the addresses `a` and `b`, written to `d`."""
-        status = self._matmul(
-            self._handle, self._operation, self._alpha, a, self._a, b, self._b, self._beta,
-            d, self._d, d, self._d, self._algorithm_at, workspace, WORKSPACE, stream,
-        )  # fmt: skip
-        if status:
-            check(status, f"a matrix product failed ({self.spec})")
+        self.run = self._runner(lib.Matmul)
 
     def run_with(
         self, bias: int, aux: int, a: int, b: int, d: int, workspace: int, stream: int
@@ -205,6 +196,27 @@ class Plan:
                 self._put("EPILOGUE_AUX_POINTER", c_void_p(aux))
                 self._aux = aux
             self.run(a, b, d, workspace, stream)
+
+    def _runner(self, matmul: Any) -> Callable[[int, int, int, int, int], None]:
+        """What multiplies the matrices at the addresses `a` and `b`, and writes to `d`: with all
+        that stays the same at hand, since this is called for every product."""
+        spec, handle, operation, algorithm = (
+            self.spec,
+            self._handle,
+            self._operation,
+            ctypes.addressof(self._chosen),
+        )
+        of_a, of_b, of_d, alpha, beta = self._a, self._b, self._d, self._alpha, self._beta
+
+        def run(a: int, b: int, d: int, workspace: int, stream: int) -> None:
+            status = matmul(
+                handle, operation, alpha, a, of_a, b, of_b, beta, d, of_d, d, of_d,
+                algorithm, workspace, WORKSPACE, stream,
+            )  # fmt: skip
+            if status:
+                check(status, f"a matrix product failed ({spec})")
+
+        return run
 
     def _described(self) -> Any:
         spec, lib = self.spec, self._lib

@@ -61,6 +61,9 @@ class Decision(NamedTuple):
     copied: Misfit | None
 
 
+current_device = cupy.cuda.runtime.getDevice
+current_stream = cupy.cuda.get_current_stream
+
 _decisions: dict[Any, Decision] = {}
 _workspaces: dict[tuple[int, int], Any] = {}
 
@@ -84,22 +87,22 @@ def product(
     cuBLASLt's; what it reads or writes besides is in `vector` and `aux` (see `aux_for`). Gives
     `None` for what cuBLASLt does not compute: other dtypes, nothing at all, or an epilogue that
     it has no algorithm for."""
+    at_x, at_y = x.data, y.data
     char, char_y = x.dtype.char, y.dtype.char
-    low = x.data.ptr | y.data.ptr | ALIGNED
+    low = at_x.ptr | at_y.ptr | ALIGNED
     strides = char_out = None
     if out is not None:
         low |= out.data.ptr
         strides, char_out = out.strides, out.dtype.char
     elif dtype is not None:
         char_out = dtype.char
-    if vector is not None:
-        low |= vector.data.ptr
-    if aux is not None:
-        low |= aux.data.ptr
-    device = cupy.cuda.runtime.getDevice()
-    mode = precision() if char == "f" else None
+    for more in (vector, aux):
+        if more is not None:
+            low |= more.data.ptr
+    device = current_device()
     key = (
-        x.shape, x.strides, y.shape, y.strides, char, char_y, char_out, strides, mode, device,
+        x.shape, x.strides, y.shape, y.strides, char, char_y, char_out, strides,
+        precision() if char == "f" else None, device, at_x.device_id, at_y.device_id,
         low & -low, alpha, add, epilogue,
     )  # fmt: skip
     found = _decisions.get(key)
@@ -115,17 +118,17 @@ def product(
         )
     if out is None:
         out = cupy.empty(found.shape, x.dtype if dtype is None else dtype)
-    stream = cupy.cuda.get_current_stream().ptr
+    stream = current_stream().ptr
     workspace = _workspaces.get((device, stream))
     if workspace is None:
         workspace = _workspaces[device, stream] = cupy.empty(WORKSPACE, "uint8")
     if vector is None and aux is None:
-        plan.run(y.data.ptr, x.data.ptr, out.data.ptr, workspace.data.ptr, stream)
+        plan.run(at_y.ptr, at_x.ptr, out.data.ptr, workspace.data.ptr, stream)
     else:
         plan.run_with(
             0 if vector is None else vector.data.ptr,
             0 if aux is None else aux.data.ptr,
-            y.data.ptr, x.data.ptr, out.data.ptr, workspace.data.ptr, stream,
+            at_y.ptr, at_x.ptr, out.data.ptr, workspace.data.ptr, stream,
         )  # fmt: skip
     return out
 
@@ -142,7 +145,7 @@ def forget() -> None:
 
 
 def _decide(key: Any, x: Any, y: Any, out: Any) -> Decision:
-    device = cupy.cuda.runtime.getDevice()
+    device = current_device()
     shape = product_shape(x.shape, y.shape)
     fits = (
         shape is not None
@@ -158,7 +161,7 @@ def _decide(key: Any, x: Any, y: Any, out: Any) -> Decision:
     found = problem(_view(x), _view(y), packed(shape) if out is None else _view(out))
     if isinstance(found, Misfit):
         return _remembered(key, Decision(None, shape, found))
-    if cupy.cuda.get_current_stream().is_capturing():
+    if current_stream().is_capturing():
         raise DeviceError(
             f"a product of matrices {tuple(x.shape)} and {tuple(y.shape)} is met for the first time "
             "while a CUDA graph is captured, when its algorithm cannot be chosen; run the step once "
@@ -172,7 +175,7 @@ def _decide(key: Any, x: Any, y: Any, out: Any) -> Decision:
 
 
 def _spec(key: Any, found: Problem) -> Spec:
-    *_, char, _, char_out, _, mode, _, aligned, alpha, add, epilogue = key
+    *_, char, _, char_out, _, mode, _, _, _, aligned, alpha, add, epilogue = key
     whole = VALUES["CUBLAS_COMPUTE_64F" if char == "d" else "CUBLAS_COMPUTE_32F"]
     x, y, out = range(3)
     return Spec(  # by rows, the operands change places: see cublaslt
