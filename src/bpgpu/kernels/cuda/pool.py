@@ -27,6 +27,9 @@ LOOKS = 256
 """The own code of the functions is taken where an entry would have to look at more numbers on the way
 back: so many windows that it is in, times so many entries of each."""
 
+WINDOW = 2**12
+"""Of means, the own code is taken for larger windows."""
+
 LINE = [(name, "i4") for name in ("size", "kernel", "stride", "dilation", "pad", "number")]
 WINDOWS = np.dtype([("lines", LINE, 3), ("inner", "i4")])
 DIVISOR = np.dtype([("fixed", "i4"), ("counted", "i4", 3)])
@@ -43,7 +46,8 @@ def accepts_gradient(x: Any, y: Any, g: Any, lines: Any) -> bool:
 
 
 def accepts_means(x: Any, lines: Any, padding: Any, divisor: Any) -> bool:
-    return _takes(x, lines) and (divisor is None or type(divisor) is int)
+    entries = math.prod(line.kernel for line in lines)  # summed by one thread
+    return _takes(x, lines) and (divisor is None or type(divisor) is int) and entries <= WINDOW
 
 
 def _takes(x: Any, lines: Any) -> bool:

@@ -62,22 +62,25 @@ template <typename T> __global__ void maxima(const T* x, T* y, int size, Windows
     y[i] = narrow<T>(largest(x + at.plane * volume + at.inner, w, at.a, at.b, at.c).value);
 }
 
+// The windows along an axis that an entry may be in: `first` to `last`; with a dilation it is not in all of them.
+struct Among {
+    const Line& line;
+    int place, first, last;
+    __device__ Among(const Line& l, int at) : line(l), place(at + l.pad) {
+        const int lowest = place - (l.kernel - 1) * l.dilation;
+        first = lowest <= 0 ? 0 : (lowest + l.stride - 1) / l.stride;
+        last = min(l.number - 1, place / l.stride);
+    }
+    __device__ bool has(int window) const { return (place - window * line.stride) % line.dilation == 0; }
+};
+
 // f(a, b, c) for all windows that the entry is in.
 template <typename F> __device__ void windows_of(const Windows& w, const Place& at, F f) {
-    const Line &da = w.lines[0], &db = w.lines[1], &dc = w.lines[2];
-    for (int i = 0; i < da.kernel; ++i) {
-        const int p = at.a + da.pad - i * da.dilation, a = p / da.stride;
-        if (p < 0 || p % da.stride || a >= da.number) continue;
-        for (int j = 0; j < db.kernel; ++j) {
-            const int q = at.b + db.pad - j * db.dilation, b = q / db.stride;
-            if (q < 0 || q % db.stride || b >= db.number) continue;
-            for (int k = 0; k < dc.kernel; ++k) {
-                const int r = at.c + dc.pad - k * dc.dilation, c = r / dc.stride;
-                if (r < 0 || r % dc.stride || c >= dc.number) continue;
-                f(a, b, c);
-            }
-        }
-    }
+    const Among a(w.lines[0], at.a), b(w.lines[1], at.b), c(w.lines[2], at.c);
+    for (int i = a.first; i <= a.last; ++i)
+        for (int j = b.first; j <= b.last && a.has(i); ++j)
+            for (int k = c.first; k <= c.last && b.has(j); ++k)
+                if (c.has(k)) f(i, j, k);
 }
 
 template <typename T> __global__ void maxima_back(const T* x, const T* g, T* gx, int size, Windows w) {
