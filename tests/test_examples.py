@@ -31,7 +31,9 @@ def run(folder: Path, name: str, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["backprop_by_hand", "embed_in_research", "through_scipy"])
+@pytest.mark.parametrize(
+    "name", ["backprop_by_hand", "embed_in_research", "sklearn_pipeline", "through_scipy"]
+)
 def test_the_example_reaches_its_score(name: str, tmp_path: Path) -> None:
     run(tmp_path, name)
 

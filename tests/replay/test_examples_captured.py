@@ -20,7 +20,7 @@ from bpgpu.train.run import Run
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 9
 TRAINING = ("autoencoder", "char_lstm", "char_transformer", "digits_mlp", "mnist_cnn")
-OTHERS = ("backprop_by_hand", "embed_in_research", "through_scipy")
+OTHERS = ("backprop_by_hand", "embed_in_research", "sklearn_pipeline", "through_scipy")
 
 
 class Enough(Exception):  # noqa: N818 - not an error
