@@ -574,6 +574,14 @@ def make(devices: int = 1) -> dict[str, types.ModuleType]:
     cupy.shares_memory = cupy.may_share_memory
     cupy.from_dlpack = _from_dlpack
 
+    cupy.random = types.SimpleNamespace(
+        random=lambda shape, dtype=float: _asarray(_random.random(shape).astype(dtype)),
+        standard_normal=lambda shape, dtype=float: _asarray(
+            _random.standard_normal(shape).astype(dtype)
+        ),
+        randint=lambda low, high, shape: _asarray(_random.integers(low, high, shape)),
+    )
+
     modules = {"cupy": cupy}
     for sub in ("linalg", "fft"):
         module = modules[f"cupy.{sub}"] = types.ModuleType(f"cupy.{sub}")
@@ -601,6 +609,7 @@ def make(devices: int = 1) -> dict[str, types.ModuleType]:
     cuda.get_current_stream = current
     cuda.using_allocator = _using_allocator
     cuda.is_available = lambda: True
+    cuda.get_elapsed_time = lambda begin, end: 1.0
     cuda.OutOfMemoryError = OutOfMemoryError
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cuda.runtime = types.SimpleNamespace(
@@ -629,6 +638,9 @@ def make(devices: int = 1) -> dict[str, types.ModuleType]:
     special.erf = lambda x: ndarray.library.run("erf", _erf, (x,), {})
     cupyx.scipy, scipy.special = scipy, special
     return modules
+
+
+_random = np.random.default_rng(0)
 
 
 def _erf(x: Any) -> Any:

@@ -1,7 +1,9 @@
 """Training steps on the CPU: bpgpu against PyTorch (eager, channels last, compiled), JAX and scikit-learn.
 
 Run: python benchmarks/training [--workloads mlp,cnn] [--rivals torch,bpgpu] [--rounds 9] [--batch N] [--infer]
-     [--write]
+     [--write] [--device cuda]
+
+With `--device cuda` the workloads and rivals are those of cuda.py, which has options of its own.
 
 Every rival is a process of its own and waits while another has its turn. All start from the same weights and the same
 batch, and their losses over the first steps must agree. A figure is the median over the rounds of the ratio to the
@@ -195,6 +197,16 @@ def chart(rows: list[Row], path: Path) -> None:
 def main() -> None:
     from workloads import workloads
 
+    if "--device" in sys.argv[1:-1]:
+        at = sys.argv.index("--device")
+        device = sys.argv[at + 1]
+        del sys.argv[at : at + 2]
+        if device == "cuda":
+            import cuda
+
+            sys.exit(cuda.main(sys.argv[1:]))
+        if device != "cpu":
+            sys.exit(f"--device: expected cpu or cuda, got {device}")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workloads", default=",".join(workloads()))
     parser.add_argument("--rivals", default=",".join(RIVALS))
