@@ -11,6 +11,7 @@ import numpy as np
 import bpgpu as bp
 import kernel_examples
 from bpgpu.autodiff.array import raw
+from bpgpu.functional.dropout import relu_dropout as dropout_of_relu
 from kernel_examples import Case, bound, extreme, holed, last, plain, stepped, together
 
 f = bp.functional
@@ -59,6 +60,7 @@ def norms() -> Iterator[Case]:
         yield Case(batch_norm, ((3, 4, 5, 2), (4,), (4,)), order)
         yield Case(batch_norm, ((9, 33, 8, 8), (33,), (33,)), order)
         yield Case(batch_norm, ((600, 3, 4), (3,)), order)
+        yield Case(batch_norm, ((40, 3, 12, 16), (3,)), order)  # in several chunks
     yield Case(batch_norm, ((5000, 1),))
     yield Case(batch_norm, ((2, 70, 1), (70,), (70,)))
     yield Case(lambda x: batch_norm(x + 10), ((64, 6, 9),))
@@ -192,12 +194,12 @@ def entropy(labels: Any, settings: dict[str, Any], *, weighted: bool = False) ->
     return loss
 
 
-def dropouts() -> Iterator[Case]:
+def dropped_by(function: Callable[[float], Any]) -> Iterator[Case]:
     for p in (0.5, 0.001, 0.9):  # of 16 bits and of 32
         for shape in ((1,), (3, 5, 7), (64,), (8, 33, 16), ()):
-            yield Case(dropout(p), (shape,))
-        yield Case(dropout(p), ((300, 11),), extreme)
-    yield Case(offset(dropout(0.25)), ((65,),))
+            yield Case(function(p), (shape,))
+        yield Case(function(p), ((300, 11),), extreme)
+    yield Case(offset(function(0.25)), ((65,),))
 
 
 def dropout(p: float) -> Callable[..., Any]:
@@ -205,9 +207,16 @@ def dropout(p: float) -> Callable[..., Any]:
     return lambda x: f.dropout(x, p, key=key(x))
 
 
+def relu_dropout(p: float) -> Callable[..., Any]:
+    key = constant(bp.random.key(3))
+    return lambda x: dropout_of_relu(x, p, key(x))
+
+
 own: dict[str, Callable[[], Iterable[Case]]] = {
     "cross_entropy": entropies,
-    "dropped": dropouts,
+    "dropped": lambda: dropped_by(dropout),
+    "relu": lambda: elementwise(f.relu),
+    "relu_dropped": lambda: dropped_by(relu_dropout),
     "gelu": lambda: elementwise(f.gelu),
     "gelu_tanh": lambda: elementwise(bound(f.gelu, {"approximate": "tanh"})),
     "softmax": lambda: rows(f.softmax),

@@ -4,7 +4,7 @@ input, and of means not even that."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
@@ -74,7 +74,7 @@ def inner_of(x: Any, n: int) -> int | None:
 @kernel("maxima", CUPY, accepts_maxima)
 def maxima(x: Any, lines: Any) -> Any:
     """The largest entry of each window over the last axes; NaN if there is one."""
-    y = _made(x, lines, [line.number for line in lines])
+    y = Order.of(x, lines).made([line.number for line in lines])
     windows = _windows(x, lines)
     run(f"maxima<{name_of(x)}>", blocks(y.size), THREADS, x, y, y.size, windows)
     return y
@@ -84,7 +84,7 @@ def maxima(x: Any, lines: Any) -> Any:
 def max_gradient(x: Any, y: Any, g: Any, lines: Any) -> Any:
     """The gradient `g` of the maxima: each number to the first entry that is the largest, or to the last
     NaN."""
-    g, gx = _in_order(x, g, lines), empty_as(x)
+    g, gx = Order.of(x, lines).given_to(g), empty_as(x)
     windows = _windows(x, lines)
     run(f"maxima_back<{name_of(x)}>", blocks(x.size), THREADS, x, g, gx, x.size, windows)
     return gx
@@ -93,16 +93,46 @@ def max_gradient(x: Any, y: Any, g: Any, lines: Any) -> Any:
 @kernel("window_means", CUPY, accepts_means)
 def window_means(x: Any, lines: Any, padding: Any, divisor: int | None) -> Any:
     """The mean of each window, and the pull."""
-    y = _made(x, lines, [line.number for line in lines])
-    windows, by = _windows(x, lines), _divisor(padding, divisor, len(lines))
-    run(f"means<{name_of(x)}>", blocks(y.size), THREADS, x, y, y.size, windows, by)
+    order = Order.of(x, lines)
+    y = order.made([line.number for line in lines])
+    windows, by, name = _windows(x, lines), _divisor(padding, divisor, len(lines)), name_of(x)
+    run(f"means<{name}>", blocks(y.size), THREADS, x, y, y.size, windows, by)
 
     def pull(g: Any) -> Any:
-        g, gx = _in_order(x, g, lines), empty_as(x)
-        run(f"means_back<{name_of(x)}>", blocks(x.size), THREADS, g, gx, x.size, windows, by)
+        g, gx = order.given_to(g), order.made([line.size for line in lines])
+        run(f"means_back<{name}>", blocks(gx.size), THREADS, g, gx, gx.size, windows, by)
         return gx
 
     return y, pull
+
+
+class Order(NamedTuple):
+    """What is kept of an array in whose order of memory others are made."""
+
+    lead: tuple[int, ...]
+    inner: int
+    dtype: Any
+
+    @classmethod
+    def of(cls, x: Any, lines: Any) -> Order:
+        n = len(lines)
+        return cls(x.shape[:-n], inner_of(x, n) or 1, x.dtype)
+
+    def made(self, sizes: Any) -> Any:
+        """Memory for `(*lead, *sizes)`."""
+        if self.inner == 1:
+            return cupy.empty((*self.lead, *sizes), self.dtype)
+        made = cupy.empty((*self.lead[:-1], *sizes, self.lead[-1]), self.dtype)
+        return cupy.moveaxis(made, -1, -len(sizes) - 1)
+
+    def given_to(self, g: Any) -> Any:
+        """`g` in this order."""
+        n = g.ndim - len(self.lead)
+        if inner_of(g, n) == self.inner:
+            return g
+        same = self.made(g.shape[-n:])
+        same[...] = g
+        return same
 
 
 def _windows(x: Any, lines: Any) -> Any:
@@ -115,20 +145,3 @@ def _windows(x: Any, lines: Any) -> Any:
 def _divisor(padding: Any, divisor: int | None, n: int) -> Any:
     counted = (0,) * n if padding is None else tuple(padding)
     return np.asarray([(divisor or 0, (0,) * (3 - n) + counted)], DIVISOR)
-
-
-def _made(x: Any, lines: Any, sizes: list[int]) -> Any:
-    """Memory for the windows, in the order of `x`."""
-    n = len(lines)
-    lead = x.shape[:-n]
-    if inner_of(x, n) == 1:
-        return cupy.empty((*lead, *sizes), x.dtype)
-    return cupy.moveaxis(cupy.empty((*lead[:-1], *sizes, lead[-1]), x.dtype), -1, -n - 1)
-
-
-def _in_order(x: Any, g: Any, lines: Any) -> Any:
-    if inner_of(g, len(lines)) == inner_of(x, len(lines)):
-        return g
-    same = _made(x, lines, list(g.shape[-len(lines) :]))
-    same[...] = g
-    return same
