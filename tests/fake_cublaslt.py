@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+__name__ = "cupy.cublaslt"  # code that bp.compile trusts, as it does that of the library
+
 INVALID_VALUE, NOT_SUPPORTED = 7, 15
 MAGIC = 0xC0FFEE
 TYPES = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2")}
