@@ -16,6 +16,7 @@ import pytest
 from same import Case, batches, loss, network, run_both, training
 
 import bpgpu as bp
+from bpgpu.replay import places
 
 DATA = np.random.default_rng(5).standard_normal((40, 6)).astype(np.float32)
 LABELS = np.arange(40) % 3
@@ -815,3 +816,20 @@ def test_no_handle_is_left_behind() -> None:
     left = [x for i, x in handles().items() if i not in before]
     assert fast.replays >= 5
     assert len(left) <= 2, len(left)
+
+
+def test_settings_of_the_thread_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `bpgpu.precision` and `kernels.switched_off` are: the code that reads them is out of sight."""
+    now = ["one"]
+    monkeypatch.setitem(places.SETTINGS, "a setting", lambda: now[0])
+    step = bp.compile(lambda x: x * 2)
+    x = np.ones(3)
+    for _ in range(5):
+        step(x)
+    assert step.reason is None
+    now[0] = "two"
+    step(x)
+    assert step.reason == "it is being recorded"
+    now[0] = "one"
+    step(x)
+    assert step.reason is None

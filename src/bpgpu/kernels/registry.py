@@ -99,6 +99,11 @@ def multiplication(xp: Any) -> Callable[[Any, Any], Any]:
     return functools.partial(compute, "matmul", lambda xp, x, y: x @ y, xp)
 
 
+def are_on() -> bool:
+    """Whether functions look for kernels, here and now."""
+    return _on.get()
+
+
 @contextlib.contextmanager
 def switched_off() -> Iterator[None]:
     """Within this block there are no kernels: functions compute by their own code."""

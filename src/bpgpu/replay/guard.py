@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bpgpu.replay.places import SIMPLE, Place, State
+from bpgpu.replay.places import SETTINGS, SIMPLE, Place, State
 
 GROUP = 40
 """So many conditions in one line of the source."""
@@ -40,6 +40,8 @@ class _Guard:
 
     def built(self) -> tuple[str, Callable[..., Any]]:
         state = self.state
+        for setting in SETTINGS.values():
+            self.conditions.append(f"{self.name(setting, 's')}() == {setting()!r}")
         self._arguments()
         for place in state.places:
             where = self.where(place)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bpgpu.autodiff.array import Array as Traced
 from bpgpu.backend.libraries import library_of
 from bpgpu.backend.recording import plain_of
+from bpgpu.kernels.registry import are_on
 from bpgpu.optim import Optimizer
 from bpgpu.tree import is_array
 
@@ -59,6 +60,10 @@ TRUSTED = ARRAYS | frozenset(
 
 
 _OPAQUE = ("_lru_cache_wrapper", "cython_function_or_method", "fused_cython_function")
+
+
+SETTINGS: dict[str, Callable[[], Any]] = {"whether kernels are used": are_on}
+"""What functions ask of the thread, out of sight of the code that calls them: numbers, texts and flags."""
 
 
 class Refused(Exception):  # noqa: N818 - a reason, and not a fault
@@ -441,6 +446,8 @@ def state_of(
     while True:
         known = len(names)
         state = State(names)
+        for what, setting in SETTINGS.items():
+            state.note(what, setting())
         state.visit(Place("the step", [f], "item", 0, f))
         for i, g in enumerate(more):
             state.visit(Place(getattr(g, "__name__", "function"), more, "item", i, g))
