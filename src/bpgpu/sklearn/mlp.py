@@ -36,9 +36,9 @@ _FUNCTIONS = (
 )
 """Functions of `bpgpu.functional` that may be named as activations."""
 
-ROWS, CACHED, LARGEST = 2**10, 2**17, 2**24
-"""A prediction is computed in portions: on the CPU of so many rows, or as many as have `CACHED` values in the widest
-layer; elsewhere of `LARGEST` values."""
+CACHED, LARGEST = 2**17, 2**24
+"""A prediction is computed in portions of so many values of the widest layer, on the CPU and elsewhere; but of at least
+twice as many rows as that layer is wide, so that its product takes the time and not the reading of its weights."""
 
 
 def _goes_on(estimator: Any) -> bool:
@@ -313,7 +313,7 @@ class Perceptron(BaseEstimator):
         """The last values for all rows, in portions."""
         widest = max(max(c.shape) for c in network.params["coefs"])
         on_cpu = rows.place.xp is default_namespace()
-        step = max(ROWS, (CACHED if on_cpu else LARGEST) // widest)
+        step = max(2 * widest, (CACHED if on_cpu else LARGEST) // widest)
         parts = [
             network.output(rows.part(slice(start, min(start + step, rows.count))))
             for start in range(0, rows.count, step)

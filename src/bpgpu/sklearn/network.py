@@ -16,6 +16,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from bpgpu import random
 from bpgpu.autodiff.rules.elementwise import tanh
 from bpgpu.autodiff.transform import vjp
@@ -85,7 +87,10 @@ class Network:
         for (w_i, b_i), activation in zip(hidden, self.activations, strict=True):
             z = x @ w_i
             z += b_i
-            x = activation(xp, z)[0]
+            if activation is ACTIVATIONS["relu"] and type(z) is np.ndarray:
+                x = np.maximum(z, 0, out=z)
+            else:
+                x = activation(xp, z)[0]
         z = x @ w
         z += b
         return z

@@ -14,7 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bpgpu import optim
 from bpgpu.backend.host import to_numpy
-from bpgpu.optim.arrays import bias_correction
+from bpgpu.kernels import find
+from bpgpu.optim.arrays import bias_correction, scalar
 from bpgpu.optim.checks import Options
 from bpgpu.optim.groups import Group, State
 from bpgpu.sklearn.inputs import place_of
@@ -50,15 +51,36 @@ class Momentum(optim.Optimizer):
         return p, {"velocity": v}
 
 
-class Adam(optim.Adam):
+class Adam(optim.Optimizer):
     """Adam as scikit-learn's solver "adam" has it: `eps` is added before the correction for the start at zero.
 
-    `p <- p - lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)`
+    `m <- beta1 m + (1 - beta1) g`, `v <- beta2 v + (1 - beta2) g^2`, and then
+    `p <- p - lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)`.
     """
 
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(params, None, lr=lr, betas=betas, eps=eps)
+
+    def check_options(self, check: Options) -> None:
+        check("eps", low=0)
+        check.pair("betas", low=0, below=1)
+
+    def new_state(self, xp: Any, p: Array, h: Group) -> State:
+        return {"step": scalar(xp, p, 0), "m": xp.zeros_like(p), "v": xp.zeros_like(p)}
+
     def update_one(self, xp: Any, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:
-        correction = bias_correction(xp, h["betas"][1], s["step"] + 1)
-        return super().update_one(xp, p, g, s, {**h, "eps": h["eps"] / correction**0.5})
+        (beta1, beta2), t, m, v = h["betas"], s["step"] + 1, s["m"], s["v"]
+        rate = h["lr"] * bias_correction(xp, beta2, t) ** 0.5 / bias_correction(xp, beta1, t)
+        operands = (p, g, m, v, rate, 1.0, h["eps"], beta1, beta2)
+        if (run := find("adam", xp, *operands)) is not None:
+            p, m, v = run(*operands)
+            return p, {"step": t, "m": m, "v": v}
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * (g * g)
+        p -= rate * m / (xp.sqrt(v) + h["eps"])
+        return p, {"step": t, "m": m, "v": v}
 
 
 NAMES: dict[str, Any] = {
