@@ -147,3 +147,13 @@ def _forget(monkeypatch: Any) -> None:
     pattern = re.compile(r"bpgpu\.kernels\.cuda\b")
     for name in [n for n in sys.modules if pattern.match(n)]:
         monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: Any) -> None:
+    """As a plugin behind another (`pytest -p cupy_on_numpy -p cuda_on_cpu -m gpu`): tests that need a GPU run on the
+    CPU, through our kernels."""
+    pool = cupy_on_numpy.MemoryPool
+    pool.malloc = _guarded(pool.malloc)  # type: ignore[method-assign]
+    cupy_on_numpy.state.allocator[:] = [cupy_on_numpy.state.default_pool.malloc]
+    sys.modules["cupy"].RawModule = RawModule  # type: ignore[attr-defined]
