@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from array import array
 from collections.abc import Iterator, Sequence
@@ -68,8 +69,8 @@ def read_csv(
     if missing is not None and (isinstance(missing, bool) or not isinstance(missing, (int, float))):
         raise ArgumentError(f"missing: expected a number to put in place, or None, got {missing!r}")
     with opened_text(path, encoding, max_bytes) as text:
-        records = _records(text, delimiter, in_words(path))
-        table = _Table(in_words(path), records, header)
+        lines = records(text, delimiter, in_words(path))
+        table = Table(in_words(path), lines, header)
         wanted = _Wanted(table.names, target, columns, categorical)
         columns_read = table.read(wanted, missing)
     xs = [columns_read[i] for i in wanted.inputs]
@@ -94,7 +95,7 @@ def _checked_dtype(dtype: Any) -> Any:
     return real
 
 
-def _records(text: Any, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def records(text: Any, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, each with the number of its first line."""
 
     def lines() -> Iterator[str]:
@@ -189,7 +190,7 @@ def _shown(names: list[str]) -> str:
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-class _Table:
+class Table:
     """The rows of a file, of one length, and the names of the columns."""
 
     def __init__(
@@ -210,19 +211,14 @@ class _Table:
 
     def _is_header(self, fields: list[str]) -> bool:
         return all(
-            _number(field) is None and field.strip().lower() not in MISSING for field in fields
+            number_in(field) is None and field.strip().lower() not in MISSING for field in fields
         )
 
     def read(self, wanted: _Wanted, missing: float | None) -> dict[int, _ColumnRead]:
         """The columns that are wanted."""
         found = {i: _ColumnRead() for i in wanted.all()}
         plan = [(i, column, i in wanted.words) for i, column in found.items()]
-        for line, record in self._all():
-            if len(record) != self.width:
-                raise DataError(
-                    f"{self.path}: line {line}: expected {self.width} fields, as line {self.start} has, got "
-                    f"{len(record)}; check the delimiter and quotes"
-                )
+        for line, record in self.rows():
             self.lines.append(line)
             for i, column, holds_words in plan:
                 if holds_words:
@@ -236,10 +232,16 @@ class _Table:
                 column.sort_words()
         return found
 
-    def _all(self) -> Iterator[tuple[int, list[str]]]:
-        if self.first is not None:
-            yield self.first
-        yield from self.records
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The lines with their numbers, all of one length."""
+        start = [] if self.first is None else [self.first]
+        for line, record in itertools.chain(start, self.records):
+            if len(record) != self.width:
+                raise DataError(
+                    f"{self.path}: line {line}: expected {self.width} fields, as line {self.start} has, got "
+                    f"{len(record)}; check the delimiter and quotes"
+                )
+            yield line, record
 
     def _code(self, line: int, i: int, word: str, column: _ColumnRead) -> float:
         if word.lower() in MISSING:
@@ -251,7 +253,7 @@ class _Table:
     def _value(
         self, line: int, i: int, field: str, column: _ColumnRead, missing: float | None
     ) -> float:
-        value = _number(field)
+        value = number_in(field)
         if value is None or math.isnan(value):
             text = field.strip()
             if text.lower() not in MISSING:
@@ -274,7 +276,7 @@ class _Table:
         return f"{self.path}: line {line}, column {self.names[i][:40]!r}"
 
 
-def _number(field: str) -> float | None:
+def number_in(field: str) -> float | None:
     """The number that a field is, or `None`. Python's own `1_000` is none."""
     try:
         return None if "_" in field else float(field)
@@ -282,7 +284,7 @@ def _number(field: str) -> float | None:
         return None
 
 
-def _as_array(table: _Table, numbers: list[int], columns: list[Any], dtype: Any) -> Any:
+def _as_array(table: Table, numbers: list[int], columns: list[Any], dtype: Any) -> Any:
     """Columns as one array, or an error for the first number that the dtype cannot hold."""
     x = rows.from_doubles(columns, dtype)
     xp = device("cpu").xp

@@ -1,0 +1,201 @@
+"""A network for the columns of a table: how words and numbers become inputs, and outputs become answers.
+
+A column of numbers is shifted and scaled to mean 0 and standard deviation 1 over the rows that are trained on; one of
+words becomes a column of 0 and 1 for each of its words. All of it is kept beside the weights in one file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import bpgpu as bp
+from bpgpu.data import read_csv
+from bpgpu.data.kinds import Kind, column_kinds
+from bpgpu.errors import ArgumentError, DataError
+
+FORMAT = 1
+MANY = 50
+"""A column of more different words, in more than half of the rows, says nothing about the other rows."""
+FEW = 20
+"""A target of up to so many different whole numbers is taken for classes."""
+
+Array = Any
+
+
+@dataclass
+class Column:
+    """One input column."""
+
+    name: str
+    words: list[str] | None
+    """The words, of which each becomes an input; `None` for numbers."""
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass
+class Recipe:
+    """All that is needed besides the weights to answer for new rows."""
+
+    target: str
+    classes: list[str] | None
+    """The names of the classes, or `None` for a number."""
+    columns: list[Column]
+    hidden: list[int]
+    mean: float = 0.0
+    scale: float = 1.0
+    """Of the target, if it is a number."""
+
+    def model(self, dropout: float = 0.0) -> Any:
+        """The network: linear maps with relu between them."""
+        inputs = sum(len(c.words) if c.words is not None else 1 for c in self.columns)
+        widths = [inputs, *self.hidden, len(self.classes) if self.classes else 1]
+        layers: list[Any] = []
+        for i, o in itertools.pairwise(widths):
+            layers += [bp.nn.Linear(i, o), bp.nn.ReLU(), bp.nn.Dropout(dropout)]
+        return bp.nn.Sequential(*layers[:-2])
+
+    def inputs(self, data: Any) -> tuple[Array, dict[str, list[str]]]:
+        """The inputs `(N, F)` for the columns of a data set, and the words that are new, by column."""
+        xp = bp.array_namespace(data.x)
+        parts, strange = [], {}
+        for i, column in enumerate(self.columns):
+            x = data.x[:, i]
+            if column.words is None:
+                parts.append(xp.reshape((x - column.mean) / column.scale, (-1, 1)))
+                continue
+            here = data.categories[column.name]
+            known = {word: k for k, word in enumerate(column.words)}
+            new = [word for word in here if word not in known]
+            if new:
+                strange[column.name] = new
+            place = xp.asarray([known.get(word, -1) for word in here], dtype=xp.int64)
+            codes = place[xp.astype(x, xp.int64)]
+            ones = codes[:, None] == xp.arange(len(column.words))[None, :]
+            parts.append(xp.astype(ones, x.dtype))
+        return xp.concat(parts, axis=1), strange
+
+    def saved(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+
+def recipe_of(saved: Any, path: str) -> Recipe:
+    """The recipe in a file."""
+    try:
+        content = dict(saved)
+        if content.pop("format") != FORMAT:
+            raise ArgumentError(f"'{path}' was written by another version of bpgpu; train it again")
+        columns = [Column(**column) for column in content.pop("columns")]
+        return Recipe(columns=columns, **content)
+    except (KeyError, TypeError) as error:
+        raise ArgumentError(
+            f"'{path}' holds no model of a table; it should be a file of 'bpgpu train'"
+        ) from error
+
+
+# ---- reading
+
+
+def examined(
+    path: str, target: str, task: str, drop: list[str], words: list[str]
+) -> tuple[list[Kind], Kind, bool]:
+    """The columns that are inputs, the target, and whether it is a class; all of it checked."""
+    kinds, rows = column_kinds(path, words=words)
+    names = [kind.name for kind in kinds]
+    for what, given in (("--target", [target]), ("--drop", drop), ("--words", words)):
+        for name in given:
+            check_column(what, name, names)
+    if target in drop:
+        raise ArgumentError(f"--drop: '{target}' is the target")
+    goal = kinds[names.index(target)]
+    inputs = [kind for kind in kinds if kind.name not in (target, *drop)]
+    if not inputs:
+        raise ArgumentError("--drop: no column is left to predict from")
+    for kind in inputs:
+        if kind.is_words and kind.different > max(MANY, rows // 2):
+            raise DataError(
+                f"column '{kind.name}' has {kind.different} different words in {rows} rows, which say nothing about "
+                f"other rows; leave it out with --drop '{kind.name}'"
+            )
+    return inputs, goal, _is_class(goal, task)
+
+
+def check_column(what: str, name: str, names: list[str]) -> None:
+    """Raise unless there is exactly one column of this name."""
+    if names.count(name) == 1:
+        return
+    if name in names:
+        raise ArgumentError(f"{what}: several columns are named '{name}'; rename them")
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    raise ArgumentError(f"{what}: there is no column '{name}'; the columns are {shown}.{meant}")
+
+
+def _is_class(goal: Kind, task: str) -> bool:
+    if task == "regression" and goal.is_words:
+        raise ArgumentError(
+            f"--task regression: the target '{goal.name}' holds words; leave --task out, or choose a column of numbers"
+        )
+    if task == "classification" and not (goal.is_words or goal.is_whole):
+        raise ArgumentError(
+            f"--task classification: the target '{goal.name}' holds numbers that are not whole; leave --task out, or "
+            f"say --words '{goal.name}'"
+        )
+    if goal.different == 1:
+        raise DataError(
+            f"the target '{goal.name}' is the same in all rows; there is nothing to learn"
+        )
+    few = goal.is_whole and goal.different <= FEW
+    return task == "classification" or (task == "auto" and (goal.is_words or few))
+
+
+def read(path: str, inputs: list[Kind], goal: Kind | None) -> Any:
+    """The columns as a data set, words as numbers."""
+    every = [*inputs, *([] if goal is None else [goal])]
+    return read_csv(
+        path,
+        None if goal is None else goal.name,
+        columns=[kind.name for kind in inputs],
+        categorical=[kind.name for kind in every if kind.is_words],
+        header=True,
+    )
+
+
+def classes_of(data: Any, goal: Kind) -> tuple[Array, list[str]]:
+    """The target as numbers of classes, and their names."""
+    if goal.is_words:
+        return data.y, list(data.classes)
+    xp = bp.array_namespace(data.y)
+    found = xp.unique_inverse(data.y)
+    return found.inverse_indices, [str(int(value)) for value in found.values]
+
+
+def columns_of(train: Array, data: Any, inputs: list[Kind]) -> list[Column]:
+    """How each column becomes inputs, from the rows that are trained on."""
+    xp = bp.array_namespace(train)
+    columns = []
+    for i, kind in enumerate(inputs):
+        if kind.is_words:
+            columns.append(Column(kind.name, list(data.categories[kind.name])))
+        else:
+            scale = float(xp.std(train[:, i]))
+            columns.append(Column(kind.name, None, float(xp.mean(train[:, i])), scale or 1.0))
+    return columns
+
+
+def checked_output(option: str, path: str) -> None:
+    """Raise if a file could not be written there, before any work is done."""
+    place = Path(path)
+    folder = place.parent
+    if place.is_dir():
+        raise ArgumentError(f"{option}: '{path}' is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise ArgumentError(f"{option}: there is no folder '{folder}'; make it first")
+    if not os.access(place if place.exists() else folder, os.W_OK):
+        raise ArgumentError(f"{option}: '{path}' may not be written; choose another folder")

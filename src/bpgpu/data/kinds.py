@@ -1,0 +1,89 @@
+"""What the columns of a CSV file hold: numbers or words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bpgpu.data import tables
+from bpgpu.data.files import LIMIT, Location, in_words, opened_text
+from bpgpu.errors import DataError
+
+
+class Kind(NamedTuple):
+    """What was seen of a column."""
+
+    name: str
+    is_words: bool
+    different: int
+    """How many different values, of words or numbers; counted up to `MANY`."""
+    is_whole: bool
+    """Whether all are whole numbers."""
+
+
+MANY = 10_000
+
+
+class _Seen:
+    def __init__(self) -> None:
+        self.numbers = 0
+        self.words = 0
+        self.is_whole = True
+        self.first: dict[bool, tuple[int, str]] = {}
+        """The first word and the first number, with their lines."""
+        self.values: set[str] = set()
+
+    def add(self, line: int, field: str) -> None:
+        value = tables.number_in(field)
+        is_number = value is not None
+        self.is_whole = self.is_whole and value is not None and value.is_integer()
+        self.first.setdefault(is_number, (line, field))
+        if is_number:
+            self.numbers += 1
+        else:
+            self.words += 1
+        if len(self.values) < MANY:
+            self.values.add(field)
+
+
+def column_kinds(
+    path: Location, *, words: Sequence[str] = (), only: Sequence[str] | None = None
+) -> tuple[list[Kind], int]:
+    """The columns of a file with names in its first line, and how many rows it has.
+
+    *Parameters* `words`: columns that hold words, though some of them may look like numbers. `only`: look at these
+    columns alone, as far as they are there; of the others just the names are given.
+
+    *Raises* `DataError` that names line and column for a field that is empty or says NA, and for columns that hold
+    numbers in some lines and words in others; for a file without rows.
+    """
+    file = in_words(path)
+    with opened_text(path, "utf-8", LIMIT) as text:
+        records = tables.records(text, ",", file)
+        table = tables.Table(file, records, True)
+        seen = {i: _Seen() for i, name in enumerate(table.names) if only is None or name in only}
+        count = 0
+        for line, record in table.rows():
+            count += 1
+            for i, column in seen.items():
+                field = record[i].strip()
+                if field.lower() in tables.MISSING:
+                    raise DataError(
+                        f"{table.at(line, i)}: a value is missing ({field!r}); fill it in, leave the row out, or "
+                        "leave out the column"
+                    )
+                column.add(line, field)
+    if not count:
+        raise DataError(f"{file}: holds no rows, only the names of columns")
+    return [_kind(table, i, seen.get(i, _Seen()), words) for i in range(table.width)], count
+
+
+def _kind(table: Any, i: int, column: _Seen, words: Sequence[str]) -> Kind:
+    name = table.names[i]
+    if column.numbers and column.words and name not in words:
+        (number_line, number), (line, word) = column.first[True], column.first[False]
+        raise DataError(
+            f"{table.at(line, i)}: {word[:40]!r} is no number, but line {number_line} has {number[:40]!r} there; put "
+            "one of them right, or say that the column holds words"
+        )
+    return Kind(name, bool(column.words) or name in words, len(column.values), column.is_whole)

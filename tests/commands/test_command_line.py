@@ -1,0 +1,236 @@
+"""The commands, as typed: what they print, write and end with."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpgpu as bp
+from bpgpu.commands import check, main
+from bpgpu.commands.parity import parity, within
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, head: list[str], rows: list[list[Any]]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+    return path.name
+
+
+def flowers(folder: Path, name: str = "flowers.csv") -> str:
+    """Two numbers and a word, which decide the kind."""
+    rng = np.random.default_rng(0)
+    rows: list[list[Any]] = []
+    for _ in range(120):
+        length, width = rng.normal(size=2)
+        colour = str(rng.choice(["red", "blue"]))
+        kind = "rose" if colour == "red" else "iris" if length > 0 else "violet"
+        rows.append([f"{length:.4f}", f"{width:.4f}", colour, kind])
+    return write(folder / name, ["length", "width", "colour", "kind"], rows)
+
+
+def prices(folder: Path) -> str:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 2))
+    rows = [[f"{a:.5f}", f"{b:.5f}", f"{1000 + 300 * a - 50 * b:.3f}"] for a, b in x]
+    return write(folder / "prices.csv", ["size", "age", "price"], rows)
+
+
+def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a command that ends with 2, in one paragraph and without a traceback."""
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"bpgpu {arguments[0]}: ")
+    assert "Traceback" not in error
+    return error
+
+
+def test_train_saves_a_model_that_predict_uses(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    assert main(["train", name, "--target", "kind", "--lr", "0.01"]) == 0
+    out = capsys.readouterr().out
+    assert "'kind' is 3 classes" in out
+    assert float(out.partition("score    ")[2].partition("%")[0]) > 80
+    assert (folder / "flowers.safetensors").exists()
+    assert (folder / "flowers.png").exists()
+    assert main(["predict", "flowers.safetensors", name, "--out", "answers.csv"]) == 0
+    with (folder / "answers.csv").open() as file:
+        answers = list(csv.DictReader(file))
+    with (folder / name).open() as file:
+        truth = [row["kind"] for row in csv.DictReader(file)]
+    assert list(answers[0]) == ["kind", "P(iris)", "P(rose)", "P(violet)"]
+    assert np.mean([a["kind"] == t for a, t in zip(answers, truth, strict=True)]) > 0.85
+    assert sum(float(answers[0][f"P({k})"]) for k in ("iris", "rose", "violet")) == pytest.approx(
+        1, abs=1e-3
+    )
+
+
+def test_a_target_of_numbers_is_regressed(folder: Path, capsys: Any) -> None:
+    name = prices(folder)
+    assert (
+        main(["train", name, "--target", "price", "--lr", "0.01", "--save", "p.safetensors"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert float(out.partition("R2 ")[2].split()[0]) > 0.95
+    assert main(["predict", "p.safetensors", name]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "price"
+    assert len(lines) == 201
+    assert 200 < np.std([float(x) for x in lines[1:]]) < 400
+
+
+def test_whole_numbers_are_classes_if_they_are_few(folder: Path, capsys: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=100)
+    name = write(folder / "n.csv", ["x", "y"], [[f"{a:.4f}", 7 if a > 0 else 3] for a in x])
+    assert main(["train", name, "--target", "y", "--epochs", "3"]) == 0
+    assert "'y' is 2 classes" in capsys.readouterr().out
+    assert main(["train", name, "--target", "y", "--epochs", "3", "--task", "regression"]) == 0
+    assert "'y' is a number" in capsys.readouterr().out
+
+
+def test_words_that_training_has_not_seen_are_told(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    main(["train", name, "--target", "kind", "--epochs", "2"])
+    new = write(folder / "new.csv", ["colour", "width", "length"], [["green", 0.5, 1.0]])
+    capsys.readouterr()
+    assert main(["predict", "flowers.safetensors", new]) == 0
+    told = capsys.readouterr()
+    assert "column 'colour' has words that training has not seen" in told.err
+    assert "'green'" in told.err
+    assert len(told.out.splitlines()) == 2
+
+
+def test_what_is_wrong_with_the_table_is_told(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    assert "no file 'absent.csv'" in failing(["train", "absent.csv", "--target", "y"], capsys)
+    error = failing(["train", name, "--target", "knid"], capsys)
+    assert "there is no column 'knid'" in error
+    assert "length, width, colour, kind" in error
+    assert "Did you mean 'kind'?" in error
+    hole = write(folder / "hole.csv", ["a", "b"], [[1, 2], ["", 3]])
+    error = failing(["train", hole, "--target", "b"], capsys)
+    assert "line 3, column 'a': a value is missing" in error
+    mixed = write(folder / "mixed.csv", ["a", "b"], [[1, 2], ["many", 3]])
+    error = failing(["train", mixed, "--target", "b"], capsys)
+    assert "'many' is no number" in error
+    (folder / "empty.csv").write_text("")
+    assert "holds no rows" in failing(["train", "empty.csv", "--target", "b"], capsys)
+    same = write(folder / "same.csv", ["a", "b"], [[i, "x"] for i in range(30)])
+    assert "the same in all rows" in failing(["train", same, "--target", "b"], capsys)
+    short = write(folder / "short.csv", ["a", "b"], [[i, i % 2] for i in range(5)])
+    assert "10 are needed" in failing(["train", short, "--target", "b"], capsys)
+    names = write(folder / "names.csv", ["n", "b"], [[f"name{i}", i % 2] for i in range(90)])
+    assert "leave it out with --drop 'n'" in failing(["train", names, "--target", "b"], capsys)
+    assert sorted(p.suffix for p in folder.iterdir()) == [".csv"] * 7
+
+
+def test_outputs_that_cannot_be_written_are_told_before_training(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    common = ["train", name, "--target", "kind"]
+    assert "there is no folder" in failing([*common, "--save", "none/m.safetensors"], capsys)
+    assert "is a folder" in failing([*common, "--save", str(folder)], capsys)
+    assert "there is no folder" in failing([*common, "--plot", "none/m.png"], capsys)
+    if os.geteuid() != 0:
+        (folder / "shut").mkdir(mode=0o500)
+        assert "may not be written" in failing([*common, "--save", "shut/m"], capsys)
+
+
+def test_devices_and_models_that_are_none(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    assert "device" in failing(["train", name, "--target", "kind", "--device", "gpu7"], capsys)
+    (folder / "other.safetensors").write_bytes(b"nothing")
+    assert "other.safetensors" in failing(["predict", "other.safetensors", name], capsys)
+    bp.save(folder / "weights.safetensors", model=bp.nn.Linear(1, 1))
+    error = failing(["predict", "weights.safetensors", name], capsys)
+    assert "holds no model of a table" in error
+    main(["train", name, "--target", "kind", "--epochs", "1"])
+    lacking = write(folder / "lacking.csv", ["length", "width"], [[1, 2]])
+    capsys.readouterr()
+    error = failing(["predict", "flowers.safetensors", lacking], capsys)
+    assert "there is no column 'colour'" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train", "a.csv"],
+        ["train", "a.csv", "--target", "y", "--epochs", "0"],
+        ["train", "a.csv", "--target", "y", "--lr", "fast"],
+        ["train", "a.csv", "--target", "y", "--hidden", "6x"],
+        ["parity", "--model", "tree"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_are_wrong_end_with_2(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_info_and_check(capsys: Any) -> None:
+    assert main(["info"]) == 0
+    assert "chosen by 'auto'" in capsys.readouterr().out
+    assert main(["check", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\nok ") == 4
+
+
+def test_a_check_that_fails_ends_with_1(capsys: Any, monkeypatch: Any) -> None:
+    def broken(device: Any) -> tuple[bool, str]:
+        raise bp.errors.DeviceError("no kernel image")
+
+    monkeypatch.setitem(check.TESTS, "product", broken)
+    assert main(["check", "--device", "cpu"]) == 1
+    assert "FAILED  product    DeviceError: no kernel image" in capsys.readouterr().out
+
+
+def test_parity_finds_a_wrong_gradient() -> None:
+    """A layer whose float32 gradient is off by a factor, as a wrong kernel's would be."""
+
+    class Off(bp.nn.Linear):
+        def forward(self, x: Any) -> Any:
+            y = super().forward(x)
+            return y * 1.01 if "float32" in str(y.dtype) else y
+
+    batch = (np.float32([[1, 2], [3, 5], [2, 1]]), np.asarray([0, 1, 0]))
+    fine = parity(lambda: bp.nn.Sequential(bp.nn.Linear(2, 3), bp.nn.Linear(3, 2)), batch, "cpu")
+    assert all(map(within, fine))
+    found = parity(lambda: bp.nn.Sequential(bp.nn.Linear(2, 3), Off(3, 2)), batch, "cpu")
+    assert [d.path for d in found if not within(d)][-1] == "1"
+
+
+def test_parity_prints_a_table(capsys: Any) -> None:
+    assert main(["parity", "--model", "mlp", "--steps", "2", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "no GPU is compared" in out
+    assert out.count(" ok") == 6
+
+
+def test_as_a_module_in_a_process_of_its_own(folder: Path) -> None:
+    name = flowers(folder)
+    command = [sys.executable, "-m", "bpgpu", "train", name, "--target", "nothing"]
+    source = {"PYTHONPATH": str(Path(bp.__file__).parents[1])}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **source}
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("bpgpu train: --target: there is no column 'nothing'")
