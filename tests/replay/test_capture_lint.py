@@ -101,6 +101,13 @@ def test_the_checked_run_leaves_no_mark() -> None:
     )
 
 
+def test_a_compiled_step_is_taken_as_the_step_that_it_is() -> None:
+    model, x = nn.Linear(3, 2), floats(4, 3)
+    step = bp.compile(lambda x: model(x).sum())
+    capture_lint(step, x)
+    assert step.calls == 0
+
+
 # ---- the library's own steps
 
 

@@ -36,6 +36,8 @@ def capture_lint(step: Callable[..., Any], *args: Any, warm_up: int = 2, **optio
         ...
     bpgpu.errors.CaptureError: bool(x), or `if` on an array: the host waits for the value of an array. A CUDA graph ...
     """
+    if hasattr(type(step), "_bpgpu_compiled"):
+        step = step.step  # type: ignore[attr-defined]
     for _ in range(warm_up):
         step(*args, **options)
     belongs_to_user(step)
