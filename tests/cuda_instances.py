@@ -63,10 +63,21 @@ def loss(t: str) -> Iterator[str]:
 
 
 def random(t: str) -> Iterator[str]:
-    yield "blocks_of_key"
+    yield from ("blocks_of_key", "key_after")
     for planes in (2, 4):
         yield f"mask_of_key<{planes}>"
-        yield from (f"dropped<{t}, {n}, {planes}>" for n in (1, LOADED[t]))
+        for form in ("Same", "Relu"):
+            yield from (f"dropped<{t}, {n}, {planes}, {form}>" for n in (1, LOADED[t]))
+    for name in ("relu", "relu_back"):
+        yield from (f"{name}<{t}, {n}>" for n in (1, LOADED[t]))
+
+
+def columns(t: str) -> Iterator[str]:
+    wide = "double" if t == "double" else "float"
+    for n in (1, LOADED[t]):
+        yield from (f"column_sums<{t}, {s}, {n}>" for s in sorted({t, wide}))
+    if t != wide:
+        yield f"column_sums<{wide}, {t}, 1>"
 
 
 def update(t: str) -> Iterator[str]:
@@ -84,6 +95,7 @@ def update(t: str) -> Iterator[str]:
 FILES = {
     "conv.cu": conv,
     "embedding.cu": embedding,
+    "columns.cu": columns,
     "gelu.cu": gelu,
     "loss.cu": loss,
     "norm.cu": norm,

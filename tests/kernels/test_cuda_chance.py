@@ -129,3 +129,47 @@ def test_the_cross_entropy_has_a_second_derivative(cupy: Any) -> None:
         return bp.array_namespace(x).sum(bp.grad(f)(x) ** 2)
 
     np.testing.assert_allclose(bp.grad(twice)(cupy.asarray(x)).get(), bp.grad(twice)(x), rtol=1e-9)
+
+
+def test_a_layer_goes_on_to_its_next_key_before_the_way_back(cupy: Any) -> None:
+    def gradient(put: Any, place: str) -> Any:
+        bp.seed(0)
+        layer = bp.nn.Dropout(0.5).to(bp.device(place))
+        x = put(np.ones((4, 16), "f4"))
+        xp = bp.array_namespace(x)
+        return bp.value_and_grad(lambda x, layer: xp.sum(layer(x) ** 2), (0, 1))(x, layer)[1][0]
+
+    ours = gradient(cupy.asarray, "cuda")
+    np.testing.assert_array_equal(ours.get(), gradient(np.asarray, "cpu"))
+
+
+def test_the_feed_forward_of_a_transformer_drops_what_relu_gives_at_once(cupy: Any) -> None:
+    def gradients(put: Any) -> Any:
+        bp.seed(0)
+        layer = bp.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=True)
+        x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype("f4")
+        x = put(x)
+        layer.to(bp.device("cuda" if put is cupy.asarray else "cpu"))
+        y, grads = bp.value_and_grad(lambda m: bp.functional.mse_loss(m(x), x))(layer)
+        return {"": y, **grads}
+
+    ours = gradients(cupy.asarray)
+    for name, x in gradients(np.asarray).items():
+        np.testing.assert_allclose(ours[name].get(), x, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (5, 64), (1000, 33), (600, 1032), (9000, 4)])
+def test_columns_are_summed(cupy: Any, shape: tuple[int, int], dtype: str) -> None:
+    from bpgpu.kernels.cuda.columns import can_sum, column_sums
+
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    ours = cupy.asarray(x)
+    assert can_sum(ours)
+    assert not can_sum(ours[:, ::2]) or shape[1] == 1
+    wanted = x.astype("float64").sum(axis=0)
+    tolerance = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-13}[dtype]
+    bound = tolerance * np.abs(x.astype("float64")).sum(axis=0)
+    got = column_sums(ours).get()
+    assert got.dtype == dtype
+    assert (np.abs(got - wanted) <= bound).all()

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "channel_sums",
     "convolve",
     "correlate",
+    "key_after",
     "linear",
     "mask_of_key",
     "matmul",

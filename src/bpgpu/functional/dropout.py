@@ -23,6 +23,7 @@ from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.activations import SELU_ALPHA, SELU_SCALE
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.rectifiers import relu
 from bpgpu.functional.select import choose, keep
 from bpgpu.kernels import compute, find
 from bpgpu.random import draws
@@ -36,7 +37,7 @@ def _drop(xp: Any, x: Any, /, mask: Any, scale: float) -> Any:
 
 @rule
 def _drop_of_key(xp: Any, x: Any, /, key: Any, width: int, kept: float) -> Any:
-    """The same with a mask that is made of its key, by a kernel, wherever it is needed."""
+    """The same with a mask that is made of its key, by a kernel, on both ways."""
     if type(x) is Traced:
         y = _drop_of_key(x, key, width, kept)
     else:
@@ -44,8 +45,22 @@ def _drop_of_key(xp: Any, x: Any, /, key: Any, width: int, kept: float) -> Any:
     return y, lambda g: _drop_of_key(g, key, width, kept)
 
 
+def _own(key: Any) -> Any:
+    """A copy of a key, for the way back: by then, its layer may have written the next one over it."""
+    return namespace_of(key).asarray(key, copy=True)
+
+
 def _dropped_by_mask(xp: Any, x: Any, key: Any, width: int, kept: float) -> Any:
     return keep(x, draws.mask_of_bits(key, x.shape, width, kept)) * (1 / kept)
+
+
+@rule
+def _relu_and_drop(xp: Any, x: Any, /, key: Any, width: int, kept: float) -> Any:
+    """The same of `relu(x)`. On the way back, what is 0 in the result has no gradient."""
+    if (run := find("relu_dropped", xp, x, key, width, kept)) is not None:
+        return run(x, key, width, kept)
+    y = _drop_of_key(relu(x), _own(key), width, kept)
+    return y, lambda g: keep(g, y != 0) * (1 / kept)
 
 
 @rule
@@ -78,6 +93,18 @@ def dropout(
     if not _active("dropout", input, p, training):
         return input
     return _dropped("dropout", input, p, input.shape, key)
+
+
+def relu_dropout(input: Array, p: float, key: Any) -> Array:
+    """`dropout(relu(x))`, by one kernel where there is one."""
+    if p < 1 and _active("dropout", input, p, True):
+        key = chance.key_for("dropout", key, input)
+        width, kept = draws.mask_probability(1 - p)
+        plain = raw(input)
+        operands = (plain, key, width, kept)
+        if width and find("relu_dropped", namespace_of(plain), *operands) is not None:
+            return _relu_and_drop(input, key, width, kept)
+    return dropout(relu(input), p, key=key)
 
 
 def dropout1d(
@@ -225,7 +252,7 @@ def _dropped(function: str, input: Array, p: float, shape: tuple[int, ...], key:
         width, kept = draws.mask_probability(1 - p)
         plain = raw(input)
         if width and find("dropped", namespace_of(plain), plain, key, width, kept) is not None:
-            return _drop_of_key(input, key, width, kept)
+            return _drop_of_key(input, _own(key), width, kept)
     mask, kept = draws.mask(key, shape, 1 - p)
     return _drop(input, mask, 1 / kept)
 

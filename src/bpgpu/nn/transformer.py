@@ -25,6 +25,7 @@ from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array, tupled
+from bpgpu.functional.dropout import relu_dropout
 from bpgpu.nn import init
 from bpgpu.nn.attention import MultiheadAttention
 from bpgpu.nn.containers import ModuleList
@@ -101,7 +102,7 @@ class TransformerEncoderLayer(Module):
         return self.dropout1(y)
 
     def _ff_block(self, x: Array) -> Array:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout2(self.linear2(_activated(self, self.linear1(x))))
 
 
 class TransformerDecoderLayer(Module):
@@ -180,7 +181,7 @@ class TransformerDecoderLayer(Module):
         return self.dropout2(y)
 
     def _ff_block(self, x: Array) -> Array:
-        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout3(self.linear2(_activated(self, self.linear1(x))))
 
 
 class TransformerEncoder(Module):
@@ -372,6 +373,14 @@ def _own_layers(encoder: Module, decoder: Module) -> list[TransformerDecoderLaye
     if not isinstance(encoder, TransformerEncoder) or not isinstance(decoder, TransformerDecoder):
         return []
     return [x for x in list(decoder.layers)[:1] if isinstance(x, TransformerDecoderLayer)]
+
+
+def _activated(layer: Any, x: Array) -> Array:
+    """`dropout(activation(x))`, the usual one at once."""
+    drop = layer.dropout
+    if layer.activation is F.relu and drop.training and type(drop) is Dropout:
+        return relu_dropout(x, drop.p, drop.next_key())
+    return drop(layer.activation(x))
 
 
 def _activation(name: str, activation: Any) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from bpgpu.autodiff.array import raw
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import DtypeError, ShapeError
+from bpgpu.kernels import find
 from bpgpu.random.keys import Array, Key, RandomError, checked, checked_count
 from bpgpu.random.threefry import blocks, threefry2x32
 
@@ -80,4 +81,7 @@ def advance(key: Key) -> Key:
     array([0, 8], dtype=int32)
     """
     key = checked(key)
-    return namespace_of(key).concat([key[0:1], key[1:2] + 1])
+    xp = namespace_of(key)
+    if (run := find("key_after", xp, key)) is not None:
+        return run(key)
+    return xp.concat([key[0:1], key[1:2] + 1])

@@ -1,4 +1,4 @@
-"""Random words, masks and dropout on CUDA: one launch where the own code, in the words of the
+"""Random words, masks, dropout and relu on CUDA: one launch where the own code, in the words of the
 standard, makes a hundred."""
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from bpgpu.kernels.cuda.launching import (
     LARGEST,
     THREADS,
     blocks,
+    empty_as,
+    in_order_of,
+    is_dense,
     is_ours,
     name_of,
     pack,
@@ -55,6 +58,14 @@ def mask_of_key(key: Any, shape: tuple[int, ...], width: int, used: float) -> An
     return mask
 
 
+@kernel("key_after", CUPY, is_key)
+def key_after(key: Any) -> Any:
+    """The next key of a sequence: the low word plus one."""
+    made = cupy.empty(2, "int32")
+    run("key_after", 1, 1, key, made)
+    return made
+
+
 def accepts_dropped(x: Any, key: Any, width: int, used: float) -> bool:
     return is_ours(x) and is_key(key) and x.flags.c_contiguous and 0 < x.size < LARGEST
 
@@ -62,14 +73,48 @@ def accepts_dropped(x: Any, key: Any, width: int, used: float) -> bool:
 @kernel("dropped", CUPY, accepts_dropped)
 def dropped(x: Any, key: Any, width: int, used: float) -> Any:
     """`x / used` where `mask_of_key` is true, 0 elsewhere."""
+    return _dropped(x, key, width, used, "Same")
+
+
+@kernel("relu_dropped", CUPY, accepts_dropped)
+def relu_dropped(x: Any, key: Any, width: int, used: float) -> Any:
+    """The same of `max(0, x)`, and the pull, for which the result tells what is wanted."""
+    y = _dropped(x, key, width, used, "Relu")
+    return y, lambda g: through_relu(y, g, 1 / used)
+
+
+def _dropped(x: Any, key: Any, width: int, used: float, form: str) -> Any:
     y = cupy.empty(x.shape, x.dtype)
     planes, count, limit = layout(x.size, width, used)
     n = pack(count, x, y) if x.size == planes * count else 1  # each plane begins with a pack
     run(
-        f"dropped<{name_of(x)}, {n}, {planes}>", blocks(count // n), THREADS,
+        f"dropped<{name_of(x)}, {n}, {planes}, {form}>", blocks(count // n), THREADS,
         key, x, y, x.size, count, limit, wide_of(x).type(1 / used),
     )  # fmt: skip
     return y
+
+
+def accepts_relu(x: Any) -> bool:
+    return is_ours(x) and is_dense(x) and 0 < x.size < LARGEST
+
+
+@kernel("relu", CUPY, accepts_relu)
+def relu(x: Any) -> Any:
+    """`max(0, x)`, and the pull."""
+    y = empty_as(x)
+    n = pack(x.size, x, y)
+    run(f"relu<{name_of(x)}, {n}>", blocks(x.size // n), THREADS, x, y, x.size)
+    return y, lambda g: through_relu(y, g, 1.0)
+
+
+def through_relu(y: Any, g: Any, scale: float) -> Any:
+    """`g scale` where `y` is not 0."""
+    g = in_order_of(y, g)
+    gx = empty_as(y)
+    n = pack(y.size, y, g, gx)
+    name = f"relu_back<{name_of(y)}, {n}>"
+    run(name, blocks(y.size // n), THREADS, y, g, gx, y.size, wide_of(y).type(scale))
+    return gx
 
 
 def layout(size: int, width: int, used: float) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ import cupy
 import numpy as np
 
 from bpgpu.kernels.cuda.launching import CUPY, THREADS, VECTOR, blocks, is_ours, name_of, runner
-from bpgpu.kernels.cuda.products import product, usable
+from bpgpu.kernels.cuda.products import product, sums, usable
 from bpgpu.kernels.registry import kernel
 
 PORTION = 2**26
@@ -82,9 +82,8 @@ def accepts_sums(g: Any) -> bool:
 
 @kernel("channel_sums", CUPY, accepts_sums)
 def channel_sums(g: Any) -> Any:
-    """`(N, O, *L) -> (O,)`, as a product with ones."""
-    rows = channels_last(g).reshape(-1, g.shape[1])
-    return into(cupy.ones((1, len(rows)), g.dtype), rows)[0]
+    """`(N, O, *L) -> (O,)`."""
+    return sums(channels_last(g).reshape(-1, g.shape[1]))
 
 
 # ---- products

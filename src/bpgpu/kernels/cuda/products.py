@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import cupy
 
 from bpgpu.errors import DeviceError
+from bpgpu.kernels.cuda.columns import can_sum, column_sums
 from bpgpu.kernels.cuda.cublaslt import (
     ALIGNED,
     WORKSPACE,
@@ -275,6 +276,22 @@ def matmul(x: Any, y: Any) -> Any:
     return out[..., 0] if ny == 1 else out
 
 
+@kernel("tensordot", CUPY, lambda x, y, axes: type(x) is type(y) is cupy.ndarray)
+def tensordot(x: Any, y: Any, axes: Any) -> Any:
+    """One product of matrices, with the summed axes side by side."""
+    if isinstance(axes, int):
+        axes = range(x.ndim - axes, x.ndim), range(axes)
+    of_x, of_y = ([a % v.ndim for a in own] for own, v in zip(axes, (x, y), strict=True))
+    if x.dtype != y.dtype or [x.shape[a] for a in of_x] != [y.shape[a] for a in of_y]:
+        return cupy.tensordot(x, y, axes=axes)
+    free_x, free_y = ([a for a in range(v.ndim) if a not in of] for v, of in ((x, of_x), (y, of_y)))
+    rows, columns = [x.shape[a] for a in free_x], [y.shape[a] for a in free_y]
+    inner = math.prod(x.shape[a] for a in of_x)
+    left = x.transpose(free_x + of_x).reshape(math.prod(rows), inner)
+    right = y.transpose(of_y + free_y).reshape(inner, math.prod(columns))
+    return multiplied(left, right).reshape(rows + columns)
+
+
 def accepts_linear(x: Any, w: Any, b: Any) -> bool:
     return (
         accepts(x, w)
@@ -345,5 +362,7 @@ def product_and_sums(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def sums(g: Any) -> Any:
-    """`(N, O) -> (O,)`, as a product with ones."""
+    """`(N, O) -> (O,)`."""
+    if can_sum(g):
+        return column_sums(g)
     return multiplied(cupy.ones((1, g.shape[0]), g.dtype), g)[0]

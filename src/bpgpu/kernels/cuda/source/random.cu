@@ -51,9 +51,20 @@ __global__ void mask_of_key(const int* key, unsigned char* mask, int size, int b
     }
 }
 
-// y = x scale where the mask is true, else 0. A thread has N blocks side by side, and their numbers in each plane.
-template <typename T, int N, int PLANES>
+// The key after this one: its low word plus one.
+__global__ void key_after(const int* key, int* next) {
+    next[0] = key[0];
+    next[1] = (int)((unsigned)key[1] + 1u);
+}
+
+// Activations, as far as they are needed before a dropout.
+template <typename A> struct Same { static __device__ A value(A x) { return x; } };
+template <typename A> struct Relu { static __device__ A value(A x) { return x < 0 ? A(0) : x; } };  // NaN stays
+
+// y = f(x) scale where the mask is true, else 0. A thread has N blocks side by side, and their numbers in each plane.
+template <typename T, int N, int PLANES, template <typename> class Form>
 __global__ void dropped(const int* key, const T* x, T* y, int size, int blocks, int limit, Wide<T> scale) {
+    using A = Wide<T>;
     const int p = blockIdx.x * blockDim.x + threadIdx.x;
     if (p >= blocks / N) return;
     Words words[N];
@@ -66,8 +77,32 @@ __global__ void dropped(const int* key, const T* x, T* y, int size, int blocks, 
         const Pack<T, N> numbers = reinterpret_cast<const Pack<T, N>*>(x)[i];
         Pack<T, N> results;
 #pragma unroll
-        for (int k = 0; k < N; ++k)
-            results.at[k] = narrow<T>(stays<PLANES>(words[k], plane, limit) ? widen(numbers.at[k]) * scale : Wide<T>(0));
+        for (int k = 0; k < N; ++k) {
+            const bool stay = stays<PLANES>(words[k], plane, limit);
+            results.at[k] = narrow<T>(stay ? Form<A>::value(widen(numbers.at[k])) * scale : A(0));
+        }
         reinterpret_cast<Pack<T, N>*>(y)[i] = results;
     }
+}
+
+template <typename T, int N> __global__ void relu(const T* x, T* y, int size) {
+    const int p = blockIdx.x * blockDim.x + threadIdx.x;
+    if (p >= size / N) return;
+    const Pack<T, N> numbers = reinterpret_cast<const Pack<T, N>*>(x)[p];
+    Pack<T, N> results;
+#pragma unroll
+    for (int k = 0; k < N; ++k) results.at[k] = narrow<T>(Relu<Wide<T>>::value(widen(numbers.at[k])));
+    reinterpret_cast<Pack<T, N>*>(y)[p] = results;
+}
+
+// Where a result of relu is 0, whether it was that or was dropped, no gradient goes back.
+template <typename T, int N> __global__ void relu_back(const T* y, const T* g, T* gx, int size, Wide<T> scale) {
+    const int p = blockIdx.x * blockDim.x + threadIdx.x;
+    if (p >= size / N) return;
+    const Pack<T, N> numbers = reinterpret_cast<const Pack<T, N>*>(y)[p], given = reinterpret_cast<const Pack<T, N>*>(g)[p];
+    Pack<T, N> results;
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+        results.at[k] = narrow<T>(widen(numbers.at[k]) != 0 ? widen(given.at[k]) * scale : Wide<T>(0));
+    reinterpret_cast<Pack<T, N>*>(gx)[p] = results;
 }
