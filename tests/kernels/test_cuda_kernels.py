@@ -32,6 +32,7 @@ ELSEWHERE = {
     "scaled_many",
     "sgd_of_many",
     "spread",
+    "tensordot",
 }
 """Kernels with tests of their own."""
 

@@ -83,3 +83,27 @@ def test_a_captured_step_trains_as_on_the_cpu(name: str, cupy: Any) -> None:
     np.testing.assert_allclose(got_losses, losses, rtol=1e-4)
     for path, value in state.items():
         np.testing.assert_allclose(got[path], value, rtol=1e-3, atol=2e-4, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "axes"),
+    [
+        ((2, 3, 4), (3, 4, 5), 2),
+        ((2, 3), (4,), 0),
+        ((3, 4, 2), (5, 2, 3), ((0, -1), (2, 1))),
+        ((4,), (4,), 1),
+        ((0, 3), (3, 2), 1),
+        ((2, 0), (0, 3), 1),
+    ],
+    ids=str,
+)
+def test_tensordot_is_one_product(a: Any, b: Any, axes: Any, cupy: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=shape) for shape in (a, b))
+    wanted, pull = bp.vjp(lambda x, y: bp.array_namespace(x).tensordot(x, y, axes=axes), x, y)
+    gradients = pull(wanted)
+    given = [cupy.asarray(v) for v in (x, y)]
+    got, pull = bp.vjp(lambda x, y: bp.array_namespace(x).tensordot(x, y, axes=axes), *given)
+    for u, v in zip((got, *pull(got)), (wanted, *gradients), strict=True):
+        np.testing.assert_allclose(u.get(), v, rtol=1e-12, atol=1e-12)
+    assert len(cupy.products.calls) == (0 if 0 in a + b else 3)

@@ -9,9 +9,19 @@ from bpgpu.kernels.registry import (
     MIDDLE,
     MULTIPLIED,
     compute,
+    contraction,
     find,
     multiplication,
     switched_off,
 )
 
-__all__ = ["LISTED", "MIDDLE", "MULTIPLIED", "compute", "find", "multiplication", "switched_off"]
+__all__ = [
+    "LISTED",
+    "MIDDLE",
+    "MULTIPLIED",
+    "compute",
+    "contraction",
+    "find",
+    "multiplication",
+    "switched_off",
+]

@@ -104,6 +104,17 @@ def are_on() -> bool:
     return _on.get()
 
 
+def contraction(xp: Any) -> Callable[..., Any]:
+    """The same for `tensordot(x, y, axes=axes)`."""
+    if xp.__name__ not in MULTIPLIED:
+        return xp.tensordot  # type: ignore[no-any-return]
+
+    def own(xp: Any, x: Any, y: Any, axes: Any) -> Any:
+        return xp.tensordot(x, y, axes=axes)
+
+    return lambda x, y, axes: compute("tensordot", own, xp, x, y, axes)
+
+
 @contextlib.contextmanager
 def switched_off() -> Iterator[None]:
     """Within this block there are no kernels: functions compute by their own code."""

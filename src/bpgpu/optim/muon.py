@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bpgpu.errors import ShapeError
+from bpgpu.kernels import multiplication
 from bpgpu.optim.arrays import Array, norm
 from bpgpu.optim.checks import Options
 from bpgpu.optim.groups import Group, State
@@ -136,10 +137,11 @@ def orthogonalised(
         x = xp.matrix_transpose(x)
     length = to_bfloat16(xp, norm(xp, x))
     x = to_bfloat16(xp, x / xp.clip(length, bfloat16(eps), None))
+    times = multiplication(xp)
     for _ in range(steps):
-        gram = to_bfloat16(xp, x @ xp.matrix_transpose(x))
-        polynomial = to_bfloat16(xp, _sum(xp, b, gram, c, gram @ gram))
-        x = to_bfloat16(xp, _sum(xp, a, x, 1.0, polynomial @ x))
+        gram = to_bfloat16(xp, times(x, xp.matrix_transpose(x)))
+        polynomial = to_bfloat16(xp, _sum(xp, b, gram, c, times(gram, gram)))
+        x = to_bfloat16(xp, _sum(xp, a, x, 1.0, times(polynomial, x)))
     return x if lying else xp.matrix_transpose(x)
 
 

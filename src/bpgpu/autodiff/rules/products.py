@@ -8,7 +8,7 @@ from typing import Any
 from bpgpu.autodiff.rule import rule, unbroadcast
 from bpgpu.autodiff.rules.matrices import on_diagonal
 from bpgpu.errors import ShapeError
-from bpgpu.kernels import multiplication
+from bpgpu.kernels import contraction, multiplication
 
 
 @rule(arrays=2)
@@ -73,18 +73,19 @@ def vecdot(xp: Any, x: Any, y: Any, /, *, axis: int = -1) -> Any:
 
 @rule(arrays=2)
 def tensordot(xp: Any, x: Any, y: Any, /, *, axes: Any = 2) -> Any:
-    out = xp.tensordot(x, y, axes=axes)
+    contract = contraction(xp)
+    out = contract(x, y, axes=axes)
     of_x, of_y = _contracted(x, y, axes)
     free_x, free_y = _others(of_x, x.ndim), _others(of_y, y.ndim)
     front = tuple(range(len(free_x)))
     back = tuple(range(len(free_x), len(free_x) + len(free_y)))
 
     def pull_x(g: Any) -> Any:
-        gx = xp.tensordot(g, y, axes=(back, free_y))  # free axes of x, then sorted(of_y)
+        gx = contract(g, y, axes=(back, free_y))  # free axes of x, then sorted(of_y)
         return _arranged(xp, gx, free_x + tuple(of_x[of_y.index(a)] for a in sorted(of_y)))
 
     def pull_y(g: Any) -> Any:
-        gy = xp.tensordot(x, g, axes=(free_x, front))  # sorted(of_x), then free axes of y
+        gy = contract(x, g, axes=(free_x, front))  # sorted(of_x), then free axes of y
         return _arranged(xp, gy, tuple(of_y[of_x.index(a)] for a in sorted(of_x)) + free_y)
 
     return out, pull_x, pull_y
