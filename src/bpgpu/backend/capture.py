@@ -32,6 +32,7 @@ class Place:
         self._device = cupy.cuda.Device(device)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._given, self._done = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
         self._pool = cupy.cuda.MemoryPool()
 
     @contextlib.contextmanager
@@ -43,7 +44,7 @@ class Place:
         cuda, stream = self._cuda, self._stream
         with self._device:
             outer = cuda.get_current_stream()
-            stream.wait_event(outer.record())
+            stream.wait_event(outer.record(self._given))
             memory = (
                 cuda.using_allocator(self._pool.malloc) if own_memory else contextlib.nullcontext()
             )
@@ -51,7 +52,7 @@ class Place:
                 with stream, memory:
                     yield
             finally:
-                outer.wait_event(stream.record())
+                outer.wait_event(stream.record(self._done))
 
     def captured(self, f: Callable[[], Any]) -> Captured:
         """The launches that `f()` makes, as a graph; none of them runs. To be called in `entered(own_memory=True)`.
