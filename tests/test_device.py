@@ -211,6 +211,17 @@ def test_cuda_is_looked_for_once(install: Install, monkeypatch: pytest.MonkeyPat
     assert device("auto").type == "cuda"
 
 
+def test_the_real_cupy_without_a_driver_is_told_in_the_same_words() -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    if cupy.is_available():
+        pytest.skip("there is a CUDA device")
+    found = device("auto")
+    assert found == device("cpu")
+    assert found.reason.startswith(f"CPU: CuPy {cupy.__version__} found, but ")
+    assert "Remedy: " in refusal("cuda")
+    assert Device("cuda", 0).xp.__name__ == "array_api_compat.cupy"  # no driver is needed for it
+
+
 # ---- with CUDA
 
 
