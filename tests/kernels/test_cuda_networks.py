@@ -31,6 +31,20 @@ NETWORKS: dict[str, Any] = {
         ),
         training.images,
     ),
+    "rnn": (
+        lambda: nn.Sequential(
+            nn.Embedding(11, 8), training.Last(nn.RNN(8, 6, batch_first=True)), nn.Linear(6, 5)
+        ),
+        training.words,
+    ),
+    "projected": (
+        lambda: nn.Sequential(
+            nn.Embedding(11, 8),
+            training.Last(nn.LSTM(8, 6, proj_size=3, batch_first=True)),
+            nn.Linear(3, 5),
+        ),
+        training.words,
+    ),
     "grouped": (
         lambda: nn.Sequential(
             nn.Conv2d(2, 4, 3, stride=2, padding=1),

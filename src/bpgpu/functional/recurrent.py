@@ -17,7 +17,7 @@ from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import joint, rule
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional.arguments import Array, floating, same_dtype
-from bpgpu.kernels import find
+from bpgpu.kernels import find, multiplication
 
 
 @rule(arrays=6)
@@ -35,12 +35,12 @@ def _rnn(
     reverse: bool,
 ) -> Any:
     """`h_t = tanh(W_ih x_t + b_ih + W_hh h + b_hh)`: `(T, N, I), (N, H) -> (T, N, H), (N, H)`."""
-    times = _times(x, reverse)
+    times, multiply = _times(x, reverse), multiplication(xp)
     zx = _inputs(xp, x, w_ih, b_ih, b_hh)  # (T, N, H)
     hs: list[Any] = []  # the state before each step
     news: list[Any] = []
     for t in times:
-        z = zx[t, ...] + h @ w_hh.T
+        z = zx[t, ...] + multiply(h, w_hh.T)
         new = xp.maximum(z, xp.zeros_like(z)) if relu else xp.tanh(z)
         hs.append(h)
         news.append(new)
@@ -56,7 +56,7 @@ def _rnn(
             g, stays = _arriving(xp, mask, t, gh, gy)
             d = g * xp.astype(new > 0, g.dtype) if relu else g * (1 - new * new)
             dz.append(d)
-            gh = d @ w_hh + stays
+            gh = multiply(d, w_hh) + stays
         return _gradients(xp, dz, dz, hs, times, wanted, x, w_ih, w_hh, b_ih, b_hh, [gh])
 
     return (y, h), joint(pull)
@@ -84,20 +84,20 @@ def _lstm(
     if (run := find("lstm", xp, x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, mask, reverse)) is not None:
         values, fast_pull = run(x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, mask, reverse)
         return values, joint(fast_pull)
-    times = _times(x, reverse)
+    times, multiply = _times(x, reverse), multiplication(xp)
     size = c.shape[-1]
     zx = _inputs(xp, x, w_ih, b_ih, b_hh)  # (T, N, 4 H)
     saved: list[Any] = []
     hs: list[Any] = []
     news: list[Any] = []
     for t in times:
-        z = zx[t, ...] + h @ w_hh.T
+        z = zx[t, ...] + multiply(h, w_hh.T)
         i, f = _sigmoid(xp, z[:, :size]), _sigmoid(xp, z[:, size : 2 * size])
         g, o = xp.tanh(z[:, 2 * size : 3 * size]), _sigmoid(xp, z[:, 3 * size :])
         c_new = f * c + i * g
         tanh_c = xp.tanh(c_new)
         full = o * tanh_c
-        new = full if w_hr is None else full @ w_hr.T
+        new = full if w_hr is None else multiply(full, w_hr.T)
         hs.append(h)
         saved.append((i, f, g, o, c, tanh_c, full))
         news.append(new)
@@ -114,7 +114,7 @@ def _lstm(
             t, (i, f, g, o, c_old, tanh_c, _) = times[step], saved[step]
             d, stays = _arriving(xp, mask, t, gh, gy)
             projected.append(d)
-            d = d if w_hr is None else d @ w_hr
+            d = d if w_hr is None else multiply(d, w_hr)
             dc, c_stays = _arriving(xp, mask, t, gc, None)
             dc = dc + d * o * (1 - tanh_c * tanh_c)
             gates = (
@@ -124,13 +124,13 @@ def _lstm(
                 d * tanh_c * o * (1 - o),
             )
             dz.append(xp.concat(gates, axis=-1))  # (N, 4 H)
-            gh = dz[-1] @ w_hh + stays
+            gh = multiply(dz[-1], w_hh) + stays
             gc = dc * f + c_stays
         found = _gradients(xp, dz, dz, hs, times, wanted, x, w_ih, w_hh, b_ih, b_hh, [gh, gc])
         gw_hr = None
         if wanted[7]:
             fulls = xp.concat([s[-1] for s in reversed(saved)], axis=0)
-            gw_hr = xp.concat(projected, axis=0).T @ fulls
+            gw_hr = multiply(xp.concat(projected, axis=0).T, fulls)
         return *found, gw_hr
 
     return (y, h, c), joint(pull)
@@ -156,14 +156,15 @@ def _gru(
     if (run := find("gru", xp, x, h, w_ih, w_hh, b_ih, b_hh, mask, reverse)) is not None:
         values, fast_pull = run(x, h, w_ih, w_hh, b_ih, b_hh, mask, reverse)
         return values, joint(fast_pull)
-    times = _times(x, reverse)
+    times, multiply = _times(x, reverse), multiplication(xp)
     size = h.shape[-1]
     zx = _inputs(xp, x, w_ih, b_ih, None)  # (T, N, 3 H)
     saved: list[Any] = []
     hs: list[Any] = []
     news: list[Any] = []
     for t in times:
-        zh = h @ w_hh.T if b_hh is None else h @ w_hh.T + b_hh
+        zh = multiply(h, w_hh.T)
+        zh = zh if b_hh is None else zh + b_hh
         zt = zx[t, ...]
         r = _sigmoid(xp, zt[:, :size] + zh[:, :size])
         z = _sigmoid(xp, zt[:, size : 2 * size] + zh[:, size : 2 * size])
@@ -189,7 +190,7 @@ def _gru(
             dz = d * (h_old - n) * z * (1 - z)
             dx.append(xp.concat((dr, dz, dn), axis=-1))
             dh.append(xp.concat((dr, dz, dn * r), axis=-1))
-            gh = dh[-1] @ w_hh + d * z + stays
+            gh = multiply(dh[-1], w_hh) + d * z + stays
         return _gradients(xp, dx, dh, hs, times, wanted, x, w_ih, w_hh, b_ih, b_hh, [gh])
 
     return (y, h), joint(pull)
@@ -211,7 +212,7 @@ def _times(x: Any, reverse: bool) -> list[int]:
 def _inputs(xp: Any, x: Any, w_ih: Any, b_ih: Any, b_hh: Any) -> Any:
     """What the inputs contribute, for all times in one product: `(T, N, gates)`."""
     t, n, size = x.shape
-    z = xp.reshape(x, (t * n, size)) @ w_ih.T
+    z = multiplication(xp)(xp.reshape(x, (t * n, size)), w_ih.T)
     z = z if b_ih is None else z + b_ih
     z = z if b_hh is None else z + b_hh
     return xp.reshape(z, (t, n, w_ih.shape[0]))
@@ -255,14 +256,14 @@ def _gradients(
 ) -> list[Any]:
     """The gradients of input, states, weights and biases from those of the gates, which are listed from the last step
     to the first."""
-    t, n, size = x.shape
+    multiply, (t, n, size) = multiplication(xp), x.shape
     want_x, want_w = wanted[0], wanted[1 + len(states) :]
     dx = dx[::-1] if times[0] == 0 else dx
     flat = xp.concat(dx, axis=0)  # (T N, gates), in the order of time
-    gx = xp.reshape(flat @ w_ih, (t, n, size)) if want_x else None
-    gw_ih = flat.T @ xp.reshape(x, (t * n, size)) if want_w[0] else None
+    gx = xp.reshape(multiply(flat, w_ih), (t, n, size)) if want_x else None
+    gw_ih = multiply(flat.T, xp.reshape(x, (t * n, size))) if want_w[0] else None
     steps = xp.concat(dh[::-1], axis=0)  # in the order of steps, as the states are
-    gw_hh = steps.T @ xp.concat(hs, axis=0) if want_w[1] else None
+    gw_hh = multiply(steps.T, xp.concat(hs, axis=0)) if want_w[1] else None
     gb_ih = xp.sum(flat, axis=0) if want_w[2] else None
     gb_hh = xp.sum(steps, axis=0) if want_w[3] else None
     return [gx, *states, gw_ih, gw_hh, gb_ih, gb_hh]
