@@ -351,7 +351,7 @@ class Compiled:
 
 
 def compile(step: Callable[..., Any]) -> Compiled:
-    """A step that runs faster: two calls are recorded, and replayed as one function of plain NumPy calls.
+    """A step that runs faster: recorded, and replayed as one function of plain NumPy calls, or as one CUDA graph.
 
     *Parameters* `step`: a function that may take its model, its optimizer and its batch as arguments or close over
     them, or a bound method.
@@ -359,7 +359,7 @@ def compile(step: Callable[..., Any]) -> Compiled:
     *Returns* a function that gives bit for bit what `step` gives. Calls that cannot be replayed run as they are;
     `reason` says why, and so does the log `bpgpu`, once.
 
-    *Notes* The array library is NumPy; with others the step runs as it is. What is watched, and what is not, is told in
+    *Notes* The array library is NumPy or CuPy; with others the step runs as it is. What is watched, and what is not, is told in
     the documentation under "compile". `replays` counts the calls that were replayed, `show()` prints the program.
 
     >>> import numpy as np
