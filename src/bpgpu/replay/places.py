@@ -62,10 +62,7 @@ TRUSTED = ARRAYS | frozenset(
 _OPAQUE = ("_lru_cache_wrapper", "cython_function_or_method", "fused_cython_function")
 
 
-SETTINGS: dict[str, Callable[[], Any]] = {
-    "whether kernels are used": are_on,
-    "the precision of products": precision.current,
-}
+SETTINGS: dict[str, Callable[[], Any]] = {"whether kernels are used": are_on}
 """What functions ask of the thread, out of sight of the code that calls them: numbers, texts and flags."""
 
 
