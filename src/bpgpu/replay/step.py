@@ -359,8 +359,9 @@ def compile(step: Callable[..., Any]) -> Compiled:
     *Returns* a function that gives bit for bit what `step` gives. Calls that cannot be replayed run as they are;
     `reason` says why, and so does the log `bpgpu`, once.
 
-    *Notes* The array library is NumPy or CuPy; with others the step runs as it is. What is watched, and what is not, is told in
-    the documentation under "compile". `replays` counts the calls that were replayed, `show()` prints the program.
+    *Notes* The array library is NumPy or CuPy; with others the step runs as it is. What is watched, and what is not, is
+    told in the documentation under "compile". `replays` counts the calls that were replayed, `show()` prints the
+    program.
 
     >>> import numpy as np
     >>> w = np.ones(2)
