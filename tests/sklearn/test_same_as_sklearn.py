@@ -151,6 +151,14 @@ def test_a_warm_start_is_the_same(kind: str, solver: str) -> None:
         assert_same(mine.fit(X, y), theirs.fit(X, y))
 
 
+def test_a_warm_start_that_gets_no_better_goes_back_to_the_best_weights() -> None:
+    X, y = data("classes")
+    given = {"warm_start": True, "early_stopping": True, "learning_rate_init": 0.05}
+    mine, theirs = pair("classes", **given)
+    for _ in range(4):
+        assert_same(mine.fit(X, y), theirs.fit(X, y), 1e-5)
+
+
 def test_poisson_means_the_same() -> None:
     X, y = data("numbers")
     mine, theirs = pair("numbers", loss="poisson")

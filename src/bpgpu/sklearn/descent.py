@@ -88,21 +88,19 @@ class Descent:
         self._share = 1 / outputs if loss.mean_over_outputs else 1.0
         self._step: Any = self._made_step()
         self._order = np.arange(self.rows)
-        self._best: Any = None
+        self._best: Any = None if score is None else copied(network.params)
 
     def run(self, *, once: bool = False) -> None:
         """All epochs, or as many as are needed; or a single one."""
         est = self.estimator
         est.n_iter_ = 0
-        captures = not once and not self.network.dropout
-        if (
-            captures and library_of(self.sample.y) == "cupy"
-        ):  # one launch for a step, not some fifty
+        repeats = not once and not self.network.dropout
+        if repeats and library_of(self.sample.y) == "cupy":  # a step becomes one launch
             self._step = compile(self._step)
         try:
             while est.n_iter_ < (1 if once else est.max_iter):
-                est.n_iter_ += 1
                 est.loss_ = self._epoch()
+                est.n_iter_ += 1
                 est.loss_curve_.append(est.loss_)
                 est.t_ += self.rows
                 self._say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")

@@ -34,7 +34,7 @@ _FUNCTIONS = (
 )
 """Functions of `bpgpu.functional` that may be named as activations."""
 
-ROWS, CACHED, LARGEST = 2**9, 2**17, 2**24
+ROWS, CACHED, LARGEST = 2**10, 2**17, 2**24
 """A prediction is computed in portions: on the CPU of so many rows, or as many as have `CACHED` values in the widest
 layer; elsewhere of `LARGEST` values. The portions stay in the cache from layer to layer."""
 
