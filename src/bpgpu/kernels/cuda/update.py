@@ -167,24 +167,24 @@ def scaled_many(gradients: Arrays, factor: Any) -> Arrays:
 def _parts(values: Arrays, gradients: Arrays, states: Any) -> Iterator[tuple[Any, int]]:
     """Where the arrays are, for some of them at a time, and the blocks that walk through these."""
     aligned = all(s is None or s.data.ptr % 32 == 0 for s in states)
-    entries, start = [], 0
-    for p, g in zip(values, gradients, strict=True):
-        if p.size:
-            entries.append((p, g, start))
-        start += p.size
-    for first in range(0, len(entries), MOST):
-        some = entries[first : first + MOST]
+    sizes = np.asarray([p.size for p in values])
+    places = np.asarray(
+        [[x.data.ptr for x in arrays] for arrays in (values, gradients)], dtype=np.uint64
+    )
+    starts = np.cumsum(sizes) - sizes
+    unit = np.uint64(TOGETHER * values[0].itemsize)
+    packed = (places % unit == 0).all(axis=0) & ((sizes | starts) % TOGETHER == 0) & aligned
+    full = np.flatnonzero(sizes)
+    for first in range(0, len(full), MOST):
+        some = full[first : first + MOST]
+        ends = np.cumsum(-(-sizes[some] // CHUNK))
         parts = np.zeros(1, PARTS)
-        one, blocks = parts[0], 0
-        for i, (p, g, start) in enumerate(some):
-            packed = aligned and not (p.size | start) % TOGETHER
-            packed = packed and not (p.data.ptr | g.data.ptr) % (TOGETHER * p.itemsize)
-            one["values"][i], one["gradients"][i] = p.data.ptr, g.data.ptr
-            one["start"][i], one["size"][i] = start, p.size
-            one["packed"][i] = packed
-            blocks += -(-p.size // CHUNK)
-            one["block"][i + 1 :] = blocks
-        yield parts, blocks
+        one, n = parts[0], len(some)
+        one["values"][:n], one["gradients"][:n] = places[:, some]
+        one["start"][:n], one["size"][:n] = starts[some], sizes[some]
+        one["packed"][:n] = packed[some]
+        one["block"][1 : n + 1] = ends
+        yield parts, int(ends[-1])
 
 
 def _rate(rate: Any, wide: Any) -> tuple[Any, Any, str]:
