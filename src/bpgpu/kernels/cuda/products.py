@@ -140,7 +140,8 @@ def precision() -> str:
 
 
 def forget() -> None:
-    """Let go of all that was decided, and of the memory that products worked in."""
+    """Let go of all that was decided, and of the memory that products worked in: not while a graph
+    with products is still to be launched."""
     _decisions.clear()
     _workspaces.clear()
 
