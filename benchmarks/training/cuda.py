@@ -252,6 +252,8 @@ def with_torch(w: Any, mode: str, precision: str) -> Made:
 
 def with_jax(w: Any, mode: str, precision: str) -> Made:
     """bpgpu's network on JAX's arrays, the whole step compiled by `jax.jit`."""
+    if "LSTM" in w.title:
+        raise SystemExit("jax.jit unrolls the 128 steps, and compiles for minutes")
     import jax
     from workloads import weights
 
