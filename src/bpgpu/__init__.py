@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bpgpu.explaining import explain
     from bpgpu.io import load, save
     from bpgpu.minimizing import minimize
+    from bpgpu.mixed import precision
     from bpgpu.optim import clip_grad_norm, clip_grad_value
     from bpgpu.overview import summary
     from bpgpu.random import seed
@@ -63,6 +64,7 @@ __all__ = [
     "minimize",
     "nn",
     "optim",
+    "precision",
     "predict",
     "random",
     "save",
@@ -103,6 +105,7 @@ _ELSEWHERE = {
     "fit": "bpgpu.train",
     "load": "bpgpu.io",
     "minimize": "bpgpu.minimizing",
+    "precision": "bpgpu.mixed",
     "predict": "bpgpu.train",
     "save": "bpgpu.io",
     "seed": "bpgpu.random",

@@ -18,7 +18,7 @@ from bpgpu.autodiff.rule import joint, rule, unbroadcast
 from bpgpu.errors import ArgumentError, DtypeError, ShapeError
 from bpgpu.functional import chance
 from bpgpu.functional.arguments import Array, floating, same_dtype
-from bpgpu.kernels import find
+from bpgpu.kernels import find, multiplication
 
 
 @rule(arrays=4)
@@ -34,18 +34,21 @@ def attend(
         return y, joint(fast_pull)
     p = attention_weights(xp, q, k, bias, allowed, scale)  # (..., L, S)
     w = p if kept is None else p * kept
-    y = w @ v
+    times = multiplication(xp)
+    y = times(w, v)
 
     def pull(g: Any, wanted: tuple[bool, ...]) -> Any:
-        gv = unbroadcast(xp, xp.matrix_transpose(w) @ g, v.shape) if wanted[2] else None
+        gv = unbroadcast(xp, times(xp.matrix_transpose(w), g), v.shape) if wanted[2] else None
         if not (wanted[0] or wanted[1] or wanted[3]):
             return None, None, gv, None
-        gw = g @ xp.matrix_transpose(v)
+        gw = times(g, xp.matrix_transpose(v))
         gw = gw if kept is None else gw * kept
         gs = p * (gw - xp.sum(gw * p, axis=-1, keepdims=True))
         return (
-            unbroadcast(xp, (gs @ k) * scale, q.shape) if wanted[0] else None,
-            unbroadcast(xp, (xp.matrix_transpose(gs) @ q) * scale, k.shape) if wanted[1] else None,
+            unbroadcast(xp, times(gs, k) * scale, q.shape) if wanted[0] else None,
+            unbroadcast(xp, times(xp.matrix_transpose(gs), q) * scale, k.shape)
+            if wanted[1]
+            else None,
             gv,
             unbroadcast(xp, gs, bias.shape) if wanted[3] else None,
         )
@@ -55,7 +58,7 @@ def attend(
 
 def attention_weights(xp: Any, q: Any, k: Any, bias: Any, allowed: Any, scale: float) -> Any:
     """Softmax of the scores. Where nothing is allowed, all weights are 0."""
-    s = (q * scale) @ xp.matrix_transpose(k)
+    s = multiplication(xp)(q * scale, xp.matrix_transpose(k))
     s = s if bias is None else s + bias
     if allowed is not None:
         s = xp.where(allowed, s, -math.inf)

@@ -25,7 +25,7 @@ from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.rule import rule
 from bpgpu.backend.windows import Sizes, add_windows, windows
 from bpgpu.functional.windows import padded
-from bpgpu.kernels import compute
+from bpgpu.kernels import compute, multiplication
 
 
 class Geometry(NamedTuple):
@@ -109,7 +109,7 @@ def _columns(xp: Any, x: Any, geometry: Geometry) -> Any:
 def _convolve(xp: Any, x: Any, w: Any, b: Any, geometry: Geometry) -> Any:
     groups = geometry.groups
     cols = _columns(xp, x, geometry)
-    y = xp.reshape(w, (groups, w.shape[0] // groups, cols.shape[2])) @ cols
+    y = multiplication(xp)(xp.reshape(w, (groups, w.shape[0] // groups, cols.shape[2])), cols)
     y = xp.reshape(y, (x.shape[0], w.shape[0], *geometry.counts))
     return y if b is None else y + xp.reshape(b, (-1, *[1] * len(geometry.sizes)))
 
@@ -119,7 +119,7 @@ def _spread(xp: Any, g: Any, w: Any, geometry: Geometry) -> Any:
     out = w.shape[0] // groups
     rows = w.shape[1] * math.prod(geometry.kernel)
     flat = xp.reshape(g, (n, groups, out, math.prod(g.shape[2:])))
-    cols = xp.matrix_transpose(xp.reshape(w, (groups, out, rows))) @ flat
+    cols = multiplication(xp)(xp.matrix_transpose(xp.reshape(w, (groups, out, rows))), flat)
     channels = w.shape[1] * groups
     if geometry.is_product:
         return xp.reshape(cols, (n, channels, *geometry.sizes))
@@ -137,4 +137,5 @@ def _correlate(xp: Any, x: Any, g: Any, geometry: Geometry) -> Any:
     # one product over all examples and places at once
     left = xp.reshape(xp.permute_dims(flat, (1, 2, 0, 3)), (groups, out, n * count))
     right = xp.reshape(xp.permute_dims(cols, (1, 0, 3, 2)), (groups, n * count, rows))
-    return xp.reshape(left @ right, (g.shape[1], x.shape[1] // groups, *geometry.kernel))
+    w = multiplication(xp)(left, right)
+    return xp.reshape(w, (g.shape[1], x.shape[1] // groups, *geometry.kernel))

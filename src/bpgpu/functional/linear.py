@@ -10,7 +10,7 @@ from bpgpu.autodiff.rule import joint, rule
 from bpgpu.errors import ShapeError
 from bpgpu.functional import arguments
 from bpgpu.functional.arguments import Array
-from bpgpu.kernels import MIDDLE, MULTIPLIED, find
+from bpgpu.kernels import MIDDLE, MULTIPLIED, find, multiplication
 
 
 @rule(arrays=3)
@@ -22,7 +22,8 @@ def _linear(xp: Any, x: Any, w: Any, b: Any) -> Any:
         y, fast_pull = run(x, w, b)
         return y, joint(fast_pull)
     flat = x if x.ndim == 2 else xp.reshape(x, (rows, x.shape[-1]))  # (N, I)
-    y = flat @ w.T
+    times = multiplication(xp)
+    y = times(flat, w.T)
     if b is not None:
         y += b
 
@@ -30,11 +31,11 @@ def _linear(xp: Any, x: Any, w: Any, b: Any) -> Any:
         return g if g.ndim == 2 else xp.reshape(g, (rows, g.shape[-1]))  # (N, O)
 
     def pull_x(g: Any) -> Any:
-        gx = flatten(g) @ w
+        gx = times(flatten(g), w)
         return gx if g.ndim == 2 else xp.reshape(gx, (*lead, gx.shape[-1]))
 
     def pull_w(g: Any) -> Any:
-        return flatten(g).T @ flat
+        return times(flatten(g).T, flat)
 
     def pull_b(g: Any) -> Any:
         return xp.sum(flatten(g), axis=0 if b.ndim else None)
@@ -62,7 +63,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     _check_linear(input, weight, bias)
     if weight.ndim == 2:
         return _linear(input, weight, bias)
-    y = array_namespace(input, weight).matmul(input, weight)
+    y = multiplication(array_namespace(input, weight))(input, weight)
     return y if bias is None else y + bias
 
 
@@ -102,8 +103,9 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     lead, n = input1.shape[:-1], math.prod(input1.shape[:-1])
     o, i, j = weight.shape
     matrix = xp.reshape(xp.permute_dims(weight, (1, 0, 2)), (i, o * j))
-    left = xp.reshape(xp.reshape(input1, (n, i)) @ matrix, (n, o, j))
-    y = left @ xp.reshape(input2, (n, j, 1))  # (N, O, 1)
+    times = multiplication(xp)
+    left = xp.reshape(times(xp.reshape(input1, (n, i)), matrix), (n, o, j))
+    y = times(left, xp.reshape(input2, (n, j, 1)))  # (N, O, 1)
     y = xp.reshape(y, (*lead, o))
     return y if bias is None else y + bias
 

@@ -23,6 +23,7 @@ from bpgpu.functional.multi_head_arguments import (
     head_size,
 )
 from bpgpu.functional.softmax import softmax
+from bpgpu.kernels import multiplication
 
 
 def multi_head_attention_forward(
@@ -132,9 +133,10 @@ def multi_head_attention_forward(
     p = dropout_p if training else 0.0
     shares = None
     if need_weights:
-        s = (q * (1 / math.sqrt(size))) @ xp.matrix_transpose(k)
+        times = multiplication(xp)
+        s = times(q * (1 / math.sqrt(size)), xp.matrix_transpose(k))
         shares = dropout(softmax(s if bias is None else s + bias, -1), p, key=dropout_key)
-        y = shares @ v
+        y = times(shares, v)
     else:
         y = scaled_dot_product_attention(q, k, v, bias, p, hint, dropout_key=dropout_key)
     y = xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (rows, n, e))

@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+from bpgpu.backend import precision
+
 VARIABLE = "BPGPU_ACCEL"
 
 _FOLDERS = {
@@ -33,6 +35,9 @@ arrays, that asking for a kernel each time would be felt with the other librarie
 
 LISTED = frozenset({"array_api_compat.cupy"})
 """The libraries that have kernels for lists of arrays, which cost as much as for one."""
+
+PRODUCTS = frozenset(("attend", "convolve", "correlate", "gru", "linear", "lstm", "spread"))
+"""Functions that are made of matrix products, which `bpgpu.precision` lets round."""
 
 MIDDLE = range(2**18 + 1, 2**22 + 1)
 """Of so many products of numbers there may be a kernel for the linear map with any library."""
@@ -74,6 +79,8 @@ def find(function: str, xp: Any, *args: Any) -> Callable[..., Any] | None:
     library = xp.__name__
     if library not in _FOLDERS or not _on.get():
         return None
+    if function in PRODUCTS and not precision.is_plain() and library not in MULTIPLIED:
+        return None  # the function's own code rounds
     recorded = type(xp) is not ModuleType  # the arrays of a recording: see backend.recording
     seen = xp.plain_of(args) if recorded else args
     for candidate in _of(library).get(function, ()):
@@ -93,10 +100,16 @@ def compute(function: str, own: Callable[..., Any], xp: Any, *args: Any) -> Any:
 
 
 def multiplication(xp: Any) -> Callable[[Any, Any], Any]:
-    """What gives `x @ y` for arrays of a library: a kernel where there is one for them."""
-    if xp.__name__ not in MULTIPLIED:
+    """What gives `x @ y` for arrays of a library, as precise as was asked for: a kernel where there is one."""
+    if xp.__name__ in MULTIPLIED:
+        return functools.partial(compute, "matmul", _product, xp)
+    if precision.is_plain() or precision.is_traced(xp):
         return operator.matmul
-    return functools.partial(compute, "matmul", lambda xp, x, y: x @ y, xp)
+    return precision.product(xp)
+
+
+def _product(xp: Any, x: Any, y: Any) -> Any:
+    return precision.product(xp)(x, y)
 
 
 def are_on() -> bool:
@@ -106,13 +119,15 @@ def are_on() -> bool:
 
 def contraction(xp: Any) -> Callable[..., Any]:
     """The same for `tensordot(x, y, axes=axes)`."""
-    if xp.__name__ not in MULTIPLIED:
+    if xp.__name__ in MULTIPLIED:
+        return lambda x, y, axes: compute("tensordot", _contraction, xp, x, y, axes)
+    if precision.is_plain() or precision.is_traced(xp):
         return xp.tensordot  # type: ignore[no-any-return]
+    return functools.partial(_contraction, xp)
 
-    def own(xp: Any, x: Any, y: Any, axes: Any) -> Any:
-        return xp.tensordot(x, y, axes=axes)
 
-    return lambda x, y, axes: compute("tensordot", own, xp, x, y, axes)
+def _contraction(xp: Any, x: Any, y: Any, axes: Any) -> Any:
+    return xp.tensordot(precision.rounded(xp, x), precision.rounded(xp, y), axes=axes)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bpgpu.autodiff.array import Array as Traced
+from bpgpu.backend import precision
 from bpgpu.backend.libraries import library_of
 from bpgpu.backend.recording import plain_of
 from bpgpu.kernels.registry import are_on
@@ -62,7 +63,10 @@ TRUSTED = ARRAYS | frozenset(
 _OPAQUE = ("_lru_cache_wrapper", "cython_function_or_method", "fused_cython_function")
 
 
-SETTINGS: dict[str, Callable[[], Any]] = {"whether kernels are used": are_on}
+SETTINGS: dict[str, Callable[[], Any]] = {
+    "whether kernels are used": are_on,
+    "the precision of products": precision.current,
+}
 """What functions ask of the thread, out of sight of the code that calls them: numbers, texts and flags."""
 
 

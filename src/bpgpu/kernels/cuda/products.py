@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import cupy
 
+from bpgpu.backend.precision import current
 from bpgpu.errors import DeviceError
 from bpgpu.kernels.cuda.columns import can_sum, column_sums
 from bpgpu.kernels.cuda.cublaslt import (
@@ -136,7 +137,7 @@ def product(
 
 def precision() -> str:
     """How float32 is multiplied: a key of `ROUNDED`."""
-    return "fp32"
+    return current()
 
 
 def forget() -> None:
