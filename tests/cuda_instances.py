@@ -87,7 +87,7 @@ def update(t: str) -> Iterator[str]:
     for rate in ("float", "double"):
         yield f"adam_begin<{wide}, {rate}>"
         yield f"sgd<{t}, {rate}>"
-        yield f"scaled<{t}, {rate}>"
+    yield f"clipped<{t}>"
     yield f"counted_on<{wide}>"
     yield f"root_of_sum<{wide}>"
 

@@ -94,11 +94,12 @@ def clip_grad_norm(
     if not arrays:
         return grads, total
     xp = array_namespace(*arrays)
-    factor = xp.clip(max_norm / (total + 1e-6), None, 1.0)
-    run = find("scaled_many", xp, arrays, factor) if xp.__name__ in LISTED else None
+    operands = (arrays, total, max_norm)
+    run = find("clipped_many", xp, *operands) if xp.__name__ in LISTED else None
     if run is not None:
-        made = iter(run(arrays, factor))
+        made = iter(run(*operands))
         return trees.map(lambda g: next(made), grads), total
+    factor = xp.clip(max_norm / (total + 1e-6), None, 1.0)
 
     def scaled(g: Array) -> Array:
         return g * xp.astype(xp.asarray(factor), g.dtype)

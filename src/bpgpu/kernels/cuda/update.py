@@ -147,17 +147,17 @@ def norm_of_many(gradients: Arrays) -> Any:
     return norm
 
 
-def accepts_scaled(gradients: Arrays, factor: Any) -> bool:
-    return accepts_gradients(gradients) and _is_number(factor)
+def accepts_clipped(gradients: Arrays, norm: Any, most: float) -> bool:
+    return accepts_gradients(gradients) and _is_number(norm) and norm.dtype == wide_of(gradients[0])
 
 
-@kernel("scaled_many", CUPY, accepts_scaled)
-def scaled_many(gradients: Arrays, factor: Any) -> Arrays:
-    """Each times the factor, a number on the device."""
+@kernel("clipped_many", CUPY, accepts_clipped)
+def clipped_many(gradients: Arrays, norm: Any, most: float) -> Arrays:
+    """Each times `min(1, most / (norm + 1e-6))`."""
     made = [cupy.empty(g.shape, g.dtype) for g in gradients]
-    expression = f"scaled<{name_of(gradients[0])}, {name_of(factor)}>"
     for parts, count in _parts(made, gradients, ()):
-        run(expression, count, THREADS, parts, factor)
+        expression = f"clipped<{name_of(gradients[0])}>"
+        run(expression, count, THREADS, parts, norm, norm.dtype.type(most))
     return made
 
 

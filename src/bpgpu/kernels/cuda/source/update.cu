@@ -133,7 +133,7 @@ __global__ void sgd(Parts parts, Wide<T>* b, const Wide<T>* step, const L* rate,
 
 template <typename A> __global__ void counted_on(A* step) { *step += 1; }
 
-// ---- gradients:  the norm of all of them, and each times one number
+// ---- gradients:  the norm of all of them, and each times  min(1, most / (norm + 1e-6))
 
 template <typename T> struct SquaresWalk {
     const Parts& parts;
@@ -172,6 +172,8 @@ template <typename T> struct ScaledWalk {
     }
 };
 
-template <typename T, typename A> __global__ void scaled(Parts parts, const A* factor) {
-    walk(parts, ScaledWalk<T>{parts, Wide<T>(widen(*factor))});
+template <typename T> __global__ void clipped(Parts parts, const Wide<T>* norm, Wide<T> most) {
+    using A = Wide<T>;
+    const A factor = most / (*norm + A(1e-6));
+    walk(parts, ScaledWalk<T>{parts, factor > 1 ? A(1) : factor});  // NaN stays
 }
