@@ -22,4 +22,5 @@ def test_kernels_compile_without_spills(file: str, arch: str) -> None:
     assert code[:4] == b"\x7fELF"
     assert len(uses) == len(set(expressions))
     assert max(use.spilled for use in uses) == 0
+    assert max(use.stack for use in uses) == 0
     assert max(use.registers for use in uses) <= REGISTERS
