@@ -34,8 +34,9 @@ class NumpyBackend(StridedBackend):
 
     def scatter_add(self, shape: tuple[int, ...], key: Any, g: Any) -> Any:
         """`add.at` is fast along flat arrays only. Rows are flattened: 5 times faster, and ahead of sorting them."""
-        if hasattr(g, "in_one_call"):  # it is being recorded
-            return g.in_one_call(self.scatter_add, shape, key, g)
+        for x in (g, *key) if type(key) is tuple else (g, key):
+            if hasattr(x, "in_one_call"):  # it is being recorded
+                return x.in_one_call(self.scatter_add, shape, key, g)
         if g.size < FEW or len(shape) < 2 or indexed_axis(key, len(shape)) is None:
             return super().scatter_add(shape, key, g)
         if g.dtype == np.float16:  # sums are accumulated in 32 bits at least
