@@ -248,10 +248,16 @@ def test_probabilities_belong_to_the_prediction(kind: Any, labels: Any) -> None:
         np.testing.assert_array_equal(made.predict(x), made.classes_[p.argmax(axis=1)])
 
 
-def test_logarithms_keep_their_digits_where_probabilities_are_rounded_to_zero() -> None:
-    made = MLPClassifier((), solver="lbfgs", alpha=0.0, max_iter=30)
-    made.fit(X, Y == 0)
-    assert np.all(np.isfinite(made.predict_log_proba(100 * X)))
+def test_logarithms_keep_their_digits_where_probabilities_are_close_to_one() -> None:
+    made = MLPClassifier((), solver="lbfgs", alpha=0.0, max_iter=30).fit(X, Y == 0)
+    p, logs = made.predict_proba(3 * X), made.predict_log_proba(3 * X)
+    assert (p[:50, 1] == 1).any()
+    assert (logs < 0).all()
+    np.testing.assert_allclose(logs[p < 0.9], np.log(p[p < 0.9]), rtol=1e-12)
+    far = made.predict_log_proba(
+        1e4 * X
+    )  # where the probability is rounded to 0, without a warning
+    assert set(np.unique(far)) == {-np.inf, 0.0}
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,7 +15,7 @@ from bpgpu.autodiff.dtypes import is_floating
 from bpgpu.backend import rows
 from bpgpu.backend.host import to_numpy
 from bpgpu.optim import lr_scheduler
-from bpgpu.sklearn import inputs, settings, solvers
+from bpgpu.sklearn import inputs, settings, solvers, targets
 from bpgpu.sklearn.inputs import place_of
 from bpgpu.sklearn.modules import built, seeded, settled
 from bpgpu.train import EarlyStopping, fit, predict
@@ -236,15 +235,8 @@ class Neural(BaseEstimator):
         labels = None
         if not self._numeric_target and (len(y.shape) == 1 or y.shape[1] == 1):
             labels = to_numpy(y).reshape(-1)
-        train, rest = (
-            rows.indices_like(index, y)
-            for index in train_test_split(
-                np.arange(x.shape[0]),
-                test_size=self.validation_fraction,
-                random_state=generator,
-                stratify=labels,
-            )
-        )
+        parts = targets.split(int(x.shape[0]), self.validation_fraction, generator, labels)
+        train, rest = (rows.indices_like(index, y) for index in parts)
         kept = None if weight is None else rows.take(weight, train)
         held_out = rows.take(x, rest), rows.take(y, rest)
         return rows.take(x, train), rows.take(y, train), kept, held_out

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bpgpu import functional, nn, random
 from bpgpu.backend import default_namespace
 from bpgpu.backend.libraries import namespace_of
-from bpgpu.sklearn import inputs, modules, settings, solvers
+from bpgpu.sklearn import inputs, modules, settings, solvers, targets
 from bpgpu.sklearn.descent import Descent, Sample
 from bpgpu.sklearn.inputs import Place, Rows, place_of
 from bpgpu.sklearn.losses import Loss
@@ -234,18 +233,9 @@ class Perceptron(BaseEstimator):
     def _split(self, sample: Sample, y: Any, generator: Any) -> tuple[Sample, Sample]:
         """What is trained on, and what is held out; of two classes, each in its proportion."""
         binary = not self._numeric_target and len(y.shape) == 2 and y.shape[1] == 1
-        stratify = y[:, 0] if binary else None
-        parts = train_test_split(
-            np.arange(sample.rows.count),
-            random_state=generator,
-            test_size=self.validation_fraction,
-            stratify=stratify,
-        )
-        if len(parts[1]) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        return sample.chosen(parts[0]), sample.chosen(parts[1])
+        labels = y[:, 0] if binary else None
+        train, rest = targets.split(sample.rows.count, self.validation_fraction, generator, labels)
+        return sample.chosen(train), sample.chosen(rest)
 
     def _minimize(self, network: Network, sample: Sample) -> None:
         """L-BFGS on all rows at once."""

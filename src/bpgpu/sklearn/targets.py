@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
@@ -103,18 +105,22 @@ class Labels:
             return sigmoid(z)
         if z.shape[1] > 1:
             return softmax(z, 1)
-        p = sigmoid(z)
-        return xp.concat([1 - p, p], axis=1) if len(self.classes) > 1 else xp.ones_like(p)
+        if len(self.classes) == 1:
+            return xp.ones_like(z)
+        return xp.concat([sigmoid(-z), sigmoid(z)], axis=1)
 
     def log_probabilities(self, xp: Any, z: Array) -> Array:
-        """Their logarithms."""
+        """Their logarithms, with all digits where they are close to 1; minus infinity where they are rounded to 0."""
         if self.kind == "multilabel-indicator":
-            return logsigmoid(z)
-        if z.shape[1] > 1:
-            return log_softmax(z, 1)
-        if len(self.classes) == 1:
+            logs = logsigmoid(z)
+        elif z.shape[1] > 1:
+            logs = log_softmax(z, 1)
+        elif len(self.classes) == 1:
             return xp.zeros_like(z)
-        return xp.concat([logsigmoid(-z), logsigmoid(z)], axis=1)
+        else:
+            logs = xp.concat([logsigmoid(-z), logsigmoid(z)], axis=1)
+        nothing = self.probabilities(xp, z) == 0
+        return xp.where(nothing, xp.full_like(logs, -math.inf), logs)
 
 
 def is_numeric(labels: Any) -> bool:
@@ -153,3 +159,21 @@ def accuracy(xp: Any, y: Array, chosen: Array, weight: Array = None) -> float:
     if weight is None:
         return int(xp.sum(xp.astype(right, xp.int64))) / int(right.shape[0])
     return float(xp.sum(xp.astype(right, weight.dtype) * weight) / xp.sum(weight))
+
+
+def split(count: int, fraction: float, generator: Any, labels: Any = None) -> tuple[Any, Any]:
+    """The positions that are trained on, and those that are held out; with labels, each class in its proportion, if it
+    has enough samples for that."""
+    if labels is not None:
+        _, sizes = np.unique(labels, return_counts=True)
+        held = math.ceil(fraction * count)
+        if sizes.min() < 2 or held < len(sizes) or count - held < len(sizes):
+            labels = None
+    train, rest = train_test_split(
+        np.arange(count), random_state=generator, test_size=fraction, stratify=labels
+    )
+    if len(rest) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+        )
+    return train, rest
