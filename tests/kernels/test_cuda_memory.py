@@ -238,3 +238,34 @@ def filled(cupy: Any, x: Any) -> Any:
     made = cupy.empty(x.shape, x.dtype)
     made.values[...] = x
     return made
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD"])
+def test_an_update_of_many_is_the_same_in_any_order_and_from_any_address(
+    name: str, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of parameters large and small, some behind addresses that 16 bytes cannot be loaded from."""
+    shapes = ((9000,), (3,), (17, 33), (1,), (64,), (5, 0))
+    options = {"Adam": {"amsgrad": True}, "SGD": {"momentum": 0.9}}[name]
+    results = []
+    for order, shift in (("0", 0), ("1", 0), ("2", 0), ("0", 1), ("1", 3)):
+        monkeypatch.setenv("SHIM_ORDER", order)
+        rng = np.random.default_rng(0)
+
+        def made(x: Any, shift: int = shift) -> Any:
+            wide = cupy.asarray(np.concatenate([np.zeros(shift), x.reshape(-1)]).astype("f4"))
+            return wide[shift:].reshape(x.shape)
+
+        values = [made(rng.normal(size=shape)) for shape in shapes]
+        optimizer = getattr(bp.optim, name)(values, lr=0.1, **options)
+        for _ in range(3):
+            gradients = [made(rng.normal(size=shape)) for shape in shapes]
+            gradients, _ = bp.optim.clip_grad_norm(gradients, 1.0)
+            values = optimizer.step(gradients)
+        results.append([v.get() for v in values])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    for other in results[1:3]:  # the same addresses: the same bits
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
