@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ class Neural(BaseEstimator):
         before = {} if first else self.history_
         self.history_ = {k: [*before.get(k, ()), *v] for k, v in result.history.items()}
         self.n_iter_, self.stopped_by_ = max(1, result.epochs), result.stopped_by
-        self.loss_ = self.history_["loss"][-1]
+        self.loss_ = (self.history_.get("loss") or [math.nan])[-1]  # none after an early Ctrl-C
 
     def _chosen_loss(self, y: Any) -> Any:
         if self.loss is None:
