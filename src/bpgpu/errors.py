@@ -55,6 +55,10 @@ class DeviceError(BpgpuError, ValueError):
     """A device is missing, unusable, or arrays live on different devices."""
 
 
+class OutOfMemoryError(DeviceError, MemoryError):
+    """A device has no memory left for an array."""
+
+
 class LibraryError(BpgpuError, TypeError):
     """Arrays of different array libraries were mixed."""
 

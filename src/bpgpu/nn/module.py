@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn, Self
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, is_live
 from bpgpu.autodiff.state import write
+from bpgpu.backend.exhausted import out_of_memory
 from bpgpu.errors import BpgpuError, ModuleError
 from bpgpu.nn.habits import HABITS
 from bpgpu.nn.loading import loading
@@ -68,6 +69,10 @@ class Module(Paths):
         except BpgpuError as error:
             error.passed_through(self, self._name_of)
             raise
+        except MemoryError as error:
+            told = out_of_memory(error)
+            told.passed_through(self, self._name_of)
+            raise told from error
         except AttributeError as error:
             if "_parameters" not in self.__dict__:
                 _forgot_init(self, error)

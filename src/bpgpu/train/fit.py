@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from bpgpu import random
 from bpgpu.device import Device
@@ -16,6 +16,7 @@ from bpgpu.train.checkpoint import resolve
 from bpgpu.train.checkpoint import resume as go_on
 from bpgpu.train.checks import checked_model, checked_optimizer, chosen, number, rehearse
 from bpgpu.train.meters import Meters
+from bpgpu.train.micro import few_rows
 from bpgpu.train.nonfinite import Watch
 from bpgpu.train.place import choose, fields_of, moves, put_back
 from bpgpu.train.progress import progress_of
@@ -47,6 +48,7 @@ def fit(
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
     accumulate: int = 1,
+    micro_batch: int | Literal["auto"] | None = None,
     ema: Any = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -88,6 +90,10 @@ def fit(
     - `schedule`: of the learning rate, stepped after each epoch; `(schedule, "step")` after each step.
     - `clip_grad_norm`, `clip_grad_value`: bounds for the norm of all gradients, and for each entry.
     - `accumulate`: average the gradients of so many batches for each step.
+    - `micro_batch`: rows that are computed at a time; the step is still that of the whole batch, to rounding. `"auto"`:
+      the whole batch, and pieces of half the size whenever the memory is not enough: nothing of the failed attempt is
+      left, and later batches are taken like that at once. As with `accumulate`, the loss must be a mean over the rows,
+      and batch norm sees the statistics of each piece; dropout draws a mask for each piece.
     - `ema`: the decay of an average of the weights, such as 0.999, or a `bpgpu.optim.EMA`; it is what is validated.
     - `sample_weight`: how much each example counts, `(N,)`. `class_weight`: by class, a dict or one for each class. The
       loss of a batch is `sum(w l) / sum(w)`, the metrics are weighted too; validation is not.
@@ -125,6 +131,8 @@ def fit(
     _one_of(loss, objective, metrics, sample_weight, class_weight)
     batch_size = number("batch_size", batch_size)
     accumulate = number("accumulate", accumulate)
+    if micro_batch not in (None, "auto"):
+        micro_batch = number("micro_batch", micro_batch)
     rule = _rule(epochs, stop)
     schedule, per_step = _schedule(schedule, optimizer)
     for name, bound in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
@@ -135,6 +143,8 @@ def fit(
             "accumulate, clip_grad_norm, clip_grad_value: L-BFGS takes the gradients of a batch as they are; leave "
             "them out, or take a larger batch_size"
         )
+    if isinstance(optimizer, LBFGS) and micro_batch is not None:
+        raise ArgumentError("micro_batch: L-BFGS evaluates each batch as a whole; leave it out")
     if check_finite not in ("loss", "steps", True, False):
         raise ArgumentError(
             f"check_finite: expected 'loss', 'steps' or False, got {check_finite!r}"
@@ -169,6 +179,8 @@ def fit(
         batch = batches.first()
         if objective is None:
             check_batch(batch[:2] if sample_weight is not None else batch, "data")
+        if micro_batch is not None:
+            batch = few_rows(batch, micro_batch)
         shape = rehearse(model, plain, batch, found, data=data)
         what = plain
         if weighted:
@@ -178,10 +190,11 @@ def fit(
         if held_out is not None:
             if objective is None:
                 check_batch(held_out.first(), "validation")
+            first = held_out.first()
             rehearse(
                 model,
                 plain,
-                held_out.first(),
+                first if micro_batch is None else few_rows(first, micro_batch),
                 found,
                 what="validation",
                 data=validation,
@@ -197,10 +210,13 @@ def fit(
         at_steps = check_finite in ("steps", True)
         if _compiles(compile, place, optimizer, objective):
             apart = accumulate > 1 or at_steps or (per_step and _cycles(schedule))
+            apart = apart or micro_batch is not None
             if _captures_all(place, optimizer) and not apart:
                 run.compile_whole(with_grads=bool(callbacks) or looks_at_steps(rule))
             else:
                 run.compile()
+        if micro_batch is not None:
+            run.take_in_pieces(micro_batch)
         run.watch = Watch(model, finite, at_steps)
         shown = progress_of(progress, place, epochs, batches.count)
         run.callbacks = [*shown, *callbacks, *([] if saver is None else [saver])]
@@ -215,7 +231,8 @@ def fit(
     run.train()
     seconds = time.perf_counter() - start
     why = run.stopped_by or ""
-    return Result(model, run.history, why, run.epoch, run.step, seconds, place, run.ema)
+    micro = None if run.micro is None else run.micro.size
+    return Result(model, run.history, why, run.epoch, run.step, seconds, place, run.ema, micro)
 
 
 # ---- arguments

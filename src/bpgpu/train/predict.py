@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bpgpu import tree as trees
@@ -81,17 +82,30 @@ def _batches(model: Any, data: Any, what: str, batch_size: int, device: Any) -> 
     return batches_of(data, what, model, place, batch_size=batch_size, finite=False)
 
 
-def measure(model: Any, batches: Batches, what: Objective, meters: Meters) -> dict[str, Any]:
-    """The values of the meters over all batches, in eval mode."""
+def measure(
+    model: Any,
+    batches: Batches,
+    what: Objective,
+    meters: Meters,
+    each_piece: Callable[[Any, Callable[[Any], None]], None] | None = None,
+) -> dict[str, Any]:
+    """The values of the meters over all batches, in eval mode; batches are cut by `each_piece`."""
+
+    def use(batch: Any) -> None:
+        if what.objective is not None:
+            meters.loss.add(what.value(model, batch), rows_of(batch))
+            return
+        prediction = predicted(model, batch[0])
+        if what.loss is not None:
+            meters.loss.add(what.loss(prediction, batch[1]), rows_of(batch))
+        if meters.metrics:
+            meters.update(prediction, batch[1])
+
     meters.reset()
     with mode(model, False):
         for batch in batches:
-            if what.objective is not None:
-                meters.loss.add(what.value(model, batch), rows_of(batch))
-                continue
-            prediction = predicted(model, batch[0])
-            if what.loss is not None:
-                meters.loss.add(what.loss(prediction, batch[1]), rows_of(batch))
-            if meters.metrics:
-                meters.update(prediction, batch[1])
+            if each_piece is None:
+                use(batch)
+            else:
+                each_piece(batch, use)
     return meters.compute()

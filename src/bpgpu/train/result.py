@@ -30,6 +30,8 @@ class Result:
     """Where it ran; `result.device.reason` says why."""
     ema: Any = field(default=None)
     """The average of the weights, with `ema=`; `result.ema.copy_to()` puts it into the model."""
+    micro_batch: int | None = None
+    """Rows that were computed at a time in the end, with `micro_batch=`; `None` for whole batches."""
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the history into a file, a row for each epoch, with all digits.

@@ -20,6 +20,7 @@ from bpgpu.train.batches import Batches, rows_of
 from bpgpu.train.callbacks import Hooks, call
 from bpgpu.train.interrupt import Interrupts
 from bpgpu.train.meters import Meters
+from bpgpu.train.micro import MicroBatches
 from bpgpu.train.modes import mode
 from bpgpu.train.nonfinite import Watch
 from bpgpu.train.predict import measure
@@ -65,6 +66,7 @@ class Run:
         self.ema: Any = None
         self.accumulator: Any = None
         self.bounds = Bounds()
+        self.micro: MicroBatches | None = None
         self.watch = Watch(model)
         self._with_prediction = bool(metrics)
         function = objective.with_prediction if metrics else objective.value
@@ -75,6 +77,11 @@ class Run:
     def compile(self) -> None:
         """Have loss and gradients recorded and replayed; the bits stay the same."""
         self._gradient = compile(self._gradient)
+
+    def take_in_pieces(self, size: Any) -> None:
+        """Have batches taken in pieces: of so many rows, or as the memory allows."""
+        self.micro = MicroBatches(self._gradient, size, self._with_prediction)
+        self._gradient = self.micro
 
     def compile_whole(self, with_grads: bool) -> None:
         """Have all of a step captured. `with_grads`: somebody looks at `grads`."""
@@ -181,7 +188,11 @@ class Run:
             try:
                 with averaged:
                     measured |= measure(
-                        self.model, self.validation, self.objective, self.validation_meters
+                        self.model,
+                        self.validation,
+                        self.objective,
+                        self.validation_meters,
+                        None if self.micro is None else self.micro.each_piece,
                     )
             except KeyboardInterrupt:
                 self._note(measured)
