@@ -15,8 +15,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bpgpu.backend import host
+from bpgpu.backend import forked, host
 from bpgpu.backend.host import Memory
+from bpgpu.errors import DeviceError
 
 INSTALL = (
     'install it with pip install "bpgpu[cuda13]" (needs an NVIDIA driver of version 580 or newer) or '
@@ -70,6 +71,8 @@ def trial(index: int) -> NoDeviceError | None:
 
 def load() -> Any:
     """CuPy, imported."""
+    if forked.in_fork():
+        raise NoDeviceError(forked.CAUSE, forked.REMEDY)
     try:
         with warnings.catch_warnings():
             # CuPy's own twenty lines on the matter; ours follow
@@ -123,6 +126,7 @@ def count_devices(cupy: Any) -> int:
         driver = runtime.driverGetVersion()
         count = runtime.getDeviceCount()
         if count > 0:
+            forked.note_use(survey.cache_clear, trial.cache_clear)  # counting starts the driver
             return int(count)
     except runtime.CUDARuntimeError as error:
         status, words = error.status, _first_line(error)
@@ -209,6 +213,15 @@ def _first_line(error: BaseException) -> str:
 # ---- the devices
 
 
+def _usable() -> Any:
+    """CuPy, to work with; a process that was forked too late is told so."""
+    if forked.in_fork():
+        raise DeviceError(f"CUDA: {forked.CAUSE}. Remedy: {forked.REMEDY}")
+    import cupy
+
+    return cupy
+
+
 def namespace() -> Any:
     """The namespace of CuPy's arrays."""
     from bpgpu.backend import cupy_arrays
@@ -218,8 +231,7 @@ def namespace() -> Any:
 
 def asarray(data: Any, dtype: Any, index: int | None) -> Any:
     """`data` as a CuPy array on a device: from the host, or straight from where it is if that is a GPU."""
-    import cupy
-
+    cupy = _usable()
     if hasattr(data, "detach"):  # a torch tensor; one that requires a gradient hides its memory
         data = data.detach()
     if not _on_gpu(data):
@@ -237,22 +249,19 @@ def _on_gpu(data: Any) -> bool:
 
 def synchronize(index: int | None) -> None:
     """Wait until a device has finished all that it was given."""
-    import cupy
-
+    cupy = _usable()
     cupy.cuda.Device(index).synchronize()
 
 
 def entered(index: int | None) -> contextlib.AbstractContextManager[Any]:
     """A context in which CuPy's own functions make their arrays on a device, in this thread."""
-    import cupy
-
+    cupy = _usable()
     return cupy.cuda.Device(index)  # type: ignore[no-any-return]
 
 
 def memory(index: int | None) -> Memory:
     """The memory of a device, and what CuPy's pool holds of it."""
-    import cupy
-
+    cupy = _usable()
     with cupy.cuda.Device(index) as device:
         free, total = device.mem_info
         pool = cupy.get_default_memory_pool()

@@ -195,6 +195,8 @@ def checked_output(option: str, path: str) -> None:
     folder = place.parent
     if place.is_dir():
         raise ArgumentError(f"{option}: '{path}' is a folder; give the name of a file")
+    if place.exists() and not place.is_file():
+        raise ArgumentError(f"{option}: '{path}' is a device or a pipe; give the name of a file")
     if not folder.is_dir():
         raise ArgumentError(f"{option}: there is no folder '{folder}'; make it first")
     if not os.access(place if place.exists() else folder, os.W_OK):
