@@ -82,6 +82,9 @@ def relu(x: Any) -> Any:
 
 def _shared(loop: Any, *arrays: Any) -> None:
     """A loop over the numbers of arrays, shared out."""
+    if arrays[0].size < 2 * LEAST:
+        loop(*arrays)
+        return
     share(loop, [tuple([a[i:j] for a in arrays]) for i, j in cut(arrays[0].size, LEAST)])
 
 

@@ -38,6 +38,9 @@ WORKERS = _count()
 def share(work: Callable[..., None], parts: Sequence[tuple[Any, ...]]) -> None:
     """Call `work` with each of the parts: every thread, the calling one too, takes the next that is
     left, so that one whose core is taken by somebody else does not hold up the others."""
+    if len(parts) == 1:
+        work(*parts[0])
+        return
     left = deque(parts)
 
     def take() -> None:
@@ -56,7 +59,9 @@ def share(work: Callable[..., None], parts: Sequence[tuple[Any, ...]]) -> None:
 
 def cut(n: int, least: int = 1, each: int = 4) -> list[tuple[int, int]]:
     """`range(n)` in some stretches for each worker, or in fewer of at least so many."""
-    count = max(1, min(WORKERS * each if WORKERS > 1 else 1, n // max(least, 1)))
+    if WORKERS == 1 or n < 2 * least:
+        return [(0, n)]
+    count = max(1, min(WORKERS * each, n // max(least, 1)))
     ends = [n * i // count for i in range(count + 1)]
     return list(itertools.pairwise(ends))
 
