@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 
 import bpgpu
@@ -41,3 +43,17 @@ def test_every_file_of_the_examples_says_how_to_run_it() -> None:
     for path in sorted((ROOT / "examples").glob("*.py")):
         assert f"python examples/{path.name}" in path.read_text(), path
         assert len(path.read_text().splitlines()) <= 150, path
+
+
+def test_the_plain_install_is_numpy_and_array_api_compat() -> None:
+    names = [re.split(r"[^\w-]", line)[0] for line in PROJECT["dependencies"]]
+    assert sorted(names) == ["array-api-compat", "numpy"]
+
+
+def test_the_wheel_is_smaller_than_a_megabyte() -> None:
+    root, packed = ROOT / "src" / "bpgpu", io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                wheel.write(path, path.relative_to(root))
+    assert len(packed.getvalue()) < 1_000_000
