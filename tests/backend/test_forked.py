@@ -21,6 +21,7 @@ pytestmark = [
         "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
     ),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # JAX's, where it is imported
 ]
 
 

@@ -97,6 +97,7 @@ def geometry_of(x: Any, w: Any) -> Geometry:
     "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where it is imported
 def test_a_forked_process_starts_threads_of_its_own(monkeypatch: Any) -> None:
     monkeypatch.setattr(threads, "WORKERS", 3)
     monkeypatch.setattr(conv, "FEW", 1)

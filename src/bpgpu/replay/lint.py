@@ -30,8 +30,8 @@ def capture_lint(step: Callable[..., Any], *args: Any, warm_up: int = 2, **optio
 
     >>> import numpy as np
     >>> w = np.ones(3)
-    >>> capture_lint(lambda x: w * x, np.ones(3))
-    >>> capture_lint(lambda x: w * x if x[0] > 0 else w, np.ones(3))  # doctest: +ELLIPSIS
+    >>> capture_lint(lambda w, x: w * x, w, np.ones(3))
+    >>> capture_lint(lambda w, x: w * x if x[0] > 0 else w, w, np.ones(3))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
     bpgpu.errors.CaptureError: bool(x), or `if` on an array: the host waits for the value of an array. A CUDA graph ...
