@@ -11,8 +11,8 @@ from pathlib import Path
 import bpgpu
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -26,7 +26,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_types_and_license_are_shipped() -> None:
     assert Path(bpgpu.__file__).with_name("py.typed").exists()
-    assert "bpgpu contributors" in (ROOT / "LICENSE").read_text()
+    assert "bpgpu contributors" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
 def test_the_commands_of_the_readme_name_extras_and_files_that_exist() -> None:
@@ -41,8 +41,8 @@ def test_the_commands_of_the_readme_name_extras_and_files_that_exist() -> None:
 
 def test_every_file_of_the_examples_says_how_to_run_it() -> None:
     for path in sorted((ROOT / "examples").glob("*.py")):
-        assert f"python examples/{path.name}" in path.read_text(), path
-        assert len(path.read_text().splitlines()) <= 150, path
+        assert f"python examples/{path.name}" in path.read_text(encoding="utf-8"), path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 150, path
 
 
 def test_the_plain_install_is_numpy_and_array_api_compat() -> None:
