@@ -14,8 +14,11 @@ import numpy as np
 from bpgpu.kernels.cpu.conv import NUMPY
 from bpgpu.kernels.registry import kernel
 
-TILE = 2**14
-"""So many numbers at a time; the own code of the optimizers is as fast for fewer."""
+LEAST = 2**14
+"""The own code of the optimizers is as fast for fewer numbers."""
+
+TILE = 2**16
+"""So many numbers at a time: with fewer, the calls cost more than what is read twice."""
 
 
 def accepts(*operands: Any) -> bool:
@@ -23,7 +26,7 @@ def accepts(*operands: Any) -> bool:
     p = operands[0]
     return (
         type(p) is np.ndarray
-        and p.size >= TILE
+        and p.size >= LEAST
         and p.dtype.char in "fd"
         and all(
             type(x) is np.ndarray and x.dtype == p.dtype and x.flags.c_contiguous
@@ -38,11 +41,12 @@ def accepts(*operands: Any) -> bool:
 def adam(
     p: Any, g: Any, m: Any, v: Any, rate: Any, root: Any, eps: float, beta1: float, beta2: float
 ) -> Any:
-    """`m` and `v` move towards `g` and `g^2`; `p -= rate m / (sqrt(v) / root + eps)`."""
-    rate, root, eps, beta1, beta2, new1, new2 = numbers(
-        p, rate, root, eps, beta1, beta2, 1 - beta1, 1 - beta2
+    """`m` and `v` move towards `g` and `g^2`; `p -= rate m / (sqrt(v) / root + eps)`, with `root`
+    multiplied into the numbers."""
+    rate, eps, beta1, beta2, new1, new2 = numbers(
+        p, rate * root, eps * root, beta1, beta2, 1 - beta1, 1 - beta2
     )
-    work = np.empty(TILE, p.dtype)
+    work = np.empty(min(TILE, p.size), p.dtype)
     for p_, g_, m_, v_ in tiles(p, g, m, v):
         w = work[: len(p_)]
         m_ *= beta1
@@ -52,7 +56,6 @@ def adam(
         w *= g_
         v_ += w
         np.sqrt(v_, out=w)
-        w /= root
         w += eps
         np.divide(m_, w, out=w)
         w *= rate
@@ -64,7 +67,7 @@ def adam(
 def momentum(p: Any, g: Any, b: Any, rate: Any, mu: float) -> Any:
     """`b <- mu b + g`, `p -= rate b`."""
     rate, mu = numbers(p, rate, mu)
-    work = np.empty(TILE, p.dtype)
+    work = np.empty(min(TILE, p.size), p.dtype)
     for p_, g_, b_ in tiles(p, g, b):
         b_ *= mu
         b_ += g_

@@ -80,12 +80,13 @@ def relu(x: Any) -> Any:
     return y, pull
 
 
-def _shared(loop: Any, *arrays: Any) -> None:
-    """A loop over the numbers of arrays, shared out."""
+def _shared(loop: Any, *arrays: Any, rest: tuple[Any, ...] = ()) -> None:
+    """A loop over the numbers of arrays, shared out; `rest` is the same for all."""
     if arrays[0].size < 2 * LEAST:
-        loop(*arrays)
+        loop(*arrays, *rest)
         return
-    share(loop, [tuple([a[i:j] for a in arrays]) for i, j in cut(arrays[0].size, LEAST)])
+    parts = cut(arrays[0].size, LEAST)
+    share(loop, [(*(a[i:j] for a in arrays), *rest) for i, j in parts])
 
 
 @compiled
@@ -106,8 +107,8 @@ def adam(
     p: Any, g: Any, m: Any, v: Any, rate: Any, root: Any, eps: float, beta1: float, beta2: float
 ) -> Any:
     """As `cpu.update` has it."""
-    rest = numbers(p, rate, root, eps, beta1, beta2, 1 - beta1, 1 - beta2)
-    _adam(*(x.reshape(-1) for x in (p, g, m, v)), *rest)
+    rest = numbers(p, rate * root, eps * root, beta1, beta2, 1 - beta1, 1 - beta2)
+    _shared(_adam, *(x.reshape(-1) for x in (p, g, m, v)), rest=rest)
     return p, m, v
 
 
@@ -118,7 +119,6 @@ def _adam(
     m: Any,
     v: Any,
     rate: Any,
-    root: Any,
     eps: Any,
     beta1: Any,
     beta2: Any,
@@ -131,13 +131,13 @@ def _adam(
         c = beta2 * v[i] + new2 * a * a
         m[i] = b
         v[i] = c
-        p[i] -= rate * b / (math.sqrt(c) / root + eps)
+        p[i] -= rate * b / (math.sqrt(c) + eps)
 
 
 @kernel("momentum", NUMPY, accepts, changes=True)
 def momentum(p: Any, g: Any, b: Any, rate: Any, mu: float) -> Any:
     """As `cpu.update` has it."""
-    _momentum(*(x.reshape(-1) for x in (p, g, b)), *numbers(p, rate, mu))
+    _shared(_momentum, *(x.reshape(-1) for x in (p, g, b)), rest=numbers(p, rate, mu))
     return p, b
 
 
