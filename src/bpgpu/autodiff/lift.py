@@ -55,27 +55,43 @@ def is_input(x: Any) -> bool:
     return trees.is_array(x) or is_number(x)
 
 
-def find_namespace(given: Sequence[Any], rest: Sequence[Any] = ()) -> Namespace:
+Opened = dict[int, dict[str, Any]]
+"""The branches of objects, by the identity of each: looked for once in a call."""
+
+
+def find_namespace(
+    given: Sequence[Any], rest: Sequence[Any] = (), opened: Opened | None = None
+) -> Namespace:
     """The traced namespace for these arguments: that of their first floating array, else of any
     array."""
+    opened = {} if opened is None else opened
     for tree in (*given, *rest):
-        leaf = _first(tree, is_floating)
+        leaf = _first(tree, is_floating, opened)
         if leaf is not None:
             return traced_namespace(leaf)
-    leaf = _first((*given, *rest), trees.is_array)
+    leaf = _first((*given, *rest), trees.is_array, opened)
     return traced_over(default_namespace()) if leaf is None else traced_namespace(leaf)
 
 
-def _first(tree: Any, accept: Callable[[Any], bool]) -> Any:
+def _first(tree: Any, accept: Callable[[Any], bool], opened: Opened) -> Any:
     """The first leaf, depth first, that is accepted."""
     how = trees.container(tree)
     if how is None:
         return tree if accept(tree) else None
-    for branch in how.values(tree):
-        found = _first(branch, accept)
+    branches = how.values(tree) if how.identity is None else _branches(tree, how, opened).values()
+    for branch in branches:
+        found = _first(branch, accept, opened)
         if found is not None:
             return found
     return None
+
+
+def _branches(tree: Any, how: Any, opened: Opened) -> dict[str, Any]:
+    """The branches of an object with their names."""
+    found = opened.get(id(tree))
+    if found is None:
+        found = opened[id(tree)] = dict(how.identity.branches(tree))
+    return found
 
 
 class Inputs:
@@ -84,8 +100,9 @@ class Inputs:
     The place of each leaf on the tape is remembered, not its traced array: the function may bind
     that handle to another value."""
 
-    def __init__(self, tape: Tape, call: Call) -> None:
+    def __init__(self, tape: Tape, call: Call, opened: Opened | None = None) -> None:
         self.tape, self.call = tape, call
+        self.opened: Opened = {} if opened is None else opened
         self.leaves: list[Any] = []
         self.twins: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
         self.names: dict[int, list[str]] = {}
@@ -113,8 +130,8 @@ class Inputs:
             return self._lift_leaf(tree, seen) if is_number(tree) else tree
         if how.identity is None:
             return how.rebuild(tree, [self._lift(v, seen) for v in how.values(tree)])
-        branches, make_twin, finish = how.identity
-        old = dict(branches(tree))
+        _, make_twin, finish = how.identity
+        old = _branches(tree, how, self.opened)
         self.names[id(tree)] = list(old)
         twin = make_twin(tree, old.values(), [self._lift(v, seen) for v in old.values()])
         self.twins.append((finish, tree, twin))

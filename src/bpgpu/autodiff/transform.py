@@ -13,6 +13,7 @@ from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import (
     Call,
     Inputs,
+    Opened,
     check_devices,
     check_function,
     find_namespace,
@@ -80,11 +81,12 @@ def _value_and_grad(
         ready()
         call = Call(name, f)
         chosen = positions(call, argnums, len(args))
-        namespace = find_namespace([args[p] for p in chosen], args)
+        opened: Opened = {}
+        namespace = find_namespace([args[p] for p in chosen], args, opened)
         tape = Tape(namespace)
         with all_or_nothing():
             try:
-                inputs = Inputs(tape, call)
+                inputs = Inputs(tape, call, opened)
                 lifted = _lift(call, inputs, chosen, args)
                 if kwargs:
                     kwargs = {k: lift_constants(call, k, v, namespace) for k, v in kwargs.items()}

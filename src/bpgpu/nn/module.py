@@ -213,7 +213,7 @@ class Module(Paths):
         self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
         """This Module and all inside, with their paths; a shared one once, under its first path."""
-        return _walk(self, prefix, set() if memo is None else memo, remove_duplicate)
+        return iter(_walk(self, prefix, set() if memo is None else memo, remove_duplicate))
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This Module and all inside; a shared one once, unless `remove_duplicate=False`."""
@@ -244,19 +244,16 @@ class Module(Paths):
     def _named(
         self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        owners = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
-            if recurse
-            else [(prefix, self)]
-        )
+        owners = _walk(self, prefix, set(), remove_duplicate) if recurse else [(prefix, self)]
+        found: dict[Any, tuple[str, Any]] = {}
         for path, module in owners:
-            for name in module.__dict__[kind]:
-                value = module.__dict__[name]
-                if value is None or (remove_duplicate and id(value) in seen):
-                    continue
-                seen.add(id(value))
-                yield _join(path, name), value
+            fields = module.__dict__
+            for name in fields[kind]:
+                value = fields[name]
+                if value is not None:
+                    key = id(value) if remove_duplicate else (path, name)
+                    found.setdefault(key, (f"{path}.{name}" if path else name, value))
+        return iter(found.values())
 
     # ---- modes
 
@@ -312,14 +309,14 @@ class Module(Paths):
 
     def named_trainable(self) -> Iterator[tuple[str, Any]]:
         """The parameters that are not frozen with their paths; a tied one comes once."""
-        seen: set[int] = set()
+        found: dict[int, tuple[str, Any]] = {}
         for path, module in _walk(self, "", set()):
             fields = module.__dict__
             for name, trains in fields["_parameters"].items():
                 value = fields[name]
-                if trains and value is not None and id(value) not in seen:
-                    seen.add(id(value))
-                    yield f"{path}.{name}" if path else name, value
+                if trains and value is not None and id(value) not in found:
+                    found[id(value)] = (f"{path}.{name}" if path else name, value)
+        return iter(found.values())
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call `fn` on every Module inside and on this one, children first; for custom
@@ -383,19 +380,22 @@ class Module(Paths):
         return f"{name}(\n  {body}\n)"
 
 
-_holds: dict[type, bool] = {}
-"""Whether the values of a class can be or contain Modules, found once. Looking for layers is done
-in every step, and most attributes are numbers and arrays."""
+class _Holders(dict[type, bool]):
+    """Whether the values of a class can be or contain Modules, found once. Looking for layers is
+    done in every step, and most attributes are numbers and arrays."""
+
+    def __missing__(self, cls: type) -> bool:
+        found = self[cls] = issubclass(cls, (Module, dict, list, tuple))
+        return found
+
+
+_holds = _Holders()
 
 
 def _children(module: Module, once: bool = True) -> list[tuple[str, Module]]:
     found: list[tuple[str, Module]] = []
-    for name, value in module.__dict__.items():
-        cls = type(value)
-        holds = _holds.get(cls)
-        if holds is None:
-            holds = _holds[cls] = issubclass(cls, (Module, dict, list, tuple))
-        if holds and not (cls is dict and name[0] == "_"):
+    for name, value in [x for x in module.__dict__.items() if _holds[type(x[1])]]:
+        if not (type(value) is dict and name[0] == "_"):
             _find_modules(name, value, found)
     if len(found) < 2 or not once:
         return found
@@ -418,24 +418,26 @@ def _find_modules(name: str, value: Any, found: list[tuple[str, Module]]) -> Non
             _find_modules(f"{name}.{i}", item, found)
 
 
-def _walk(
-    module: Module, path: str, memo: set[Any], once: bool = True
-) -> Iterator[tuple[str, Module]]:
-    """A Module and all inside, parents first; a shared one once if asked."""
+def _walk(module: Module, path: str, memo: set[Any], once: bool = True) -> list[tuple[str, Module]]:
+    """A Module and all inside with their paths, parents first; a shared one once if asked."""
+    found: list[tuple[str, Module]] = []
+    _visit(module, path, memo, once, found)
+    return found
+
+
+def _visit(
+    module: Module, path: str, memo: set[Any], once: bool, found: list[tuple[str, Module]]
+) -> None:
     if once and id(module) in memo:
         return
     memo.add(id(module))
-    yield path, module
+    found.append((path, module))
     for name, child in _children(module, once):
-        yield from _walk(child, f"{path}.{name}" if path else name, memo, once)
+        _visit(child, f"{path}.{name}" if path else name, memo, once, found)
 
 
 def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
 
 
 def _forgot_init(module: Module, cause: BaseException | None) -> NoReturn:

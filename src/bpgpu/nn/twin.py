@@ -10,9 +10,10 @@ Python attributes that it set are carried back to the model; after one that fail
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable
 from types import CellType, FunctionType, MethodType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import Array, raw
@@ -22,8 +23,29 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ModuleError
 from bpgpu.nn.module import Module
 
-_HANDLE = object()
 _OWN = frozenset(("_twin", "_parameters", "_buffers"))
+
+
+class _Made(NamedTuple):
+    """A twin, and what it looked like at first."""
+
+    module: Module
+    twin: Module
+    fields: dict[str, Any]
+    handles: dict[str, Any]
+    """The plain values of its traced arrays."""
+    mutable: bool
+    """Whether there are lists or dicts among its attributes."""
+
+    @property
+    def is_as_it_was(self) -> bool:
+        now = self.twin.__dict__
+        return (
+            not self.mutable
+            and len(now) == len(self.fields)
+            and all(map(operator.is_, now.values(), self.fields.values()))
+            and all(now[name].value is value for name, value in self.handles.items())
+        )
 
 
 class Twins:
@@ -35,7 +57,7 @@ class Twins:
         self._back: dict[
             int, tuple[Any, Any]
         ] = {}  # what a twin has, and what the model has for it
-        self._made: list[tuple[Module, Module, dict[str, Any]]] = []
+        self._made: list[_Made] = []
 
     def of(self, module: Module) -> Module:
         """The twin of a layer, made when first asked for."""
@@ -45,17 +67,19 @@ class Twins:
             self._by_id[id(module)] = twin
             self._back[id(twin)] = (twin, module)
             fields = module.__dict__.copy()
-            first = {}
-            for name, value in fields.items():
-                if not _is_plain(value) and name not in _OWN:
-                    fields[name] = value = self.replaced(value)
-                first[name] = (_HANDLE, value.value) if type(value) is Array else value
-            self._made.append((module, twin, first))
-            own = {
-                "_parameters": fields["_parameters"].copy(),
-                "_buffers": fields["_buffers"].copy(),
-            }
-            twin.__dict__.update(fields, _twin=self, **own)
+            handles: dict[str, Any] = {}
+            mutable = False
+            for name in [n for n, x in fields.items() if not _plain.get(type(x)) and n not in _OWN]:
+                fields[name] = value = self.replaced(fields[name])
+                if type(value) is Array:
+                    handles[name] = value.value
+                elif type(value) is list or type(value) is dict:
+                    mutable = True
+            fields["_twin"] = self
+            fields["_parameters"] = fields["_parameters"].copy()
+            fields["_buffers"] = fields["_buffers"].copy()
+            self._made.append(_Made(module, twin, fields, handles, mutable))
+            twin.__dict__.update(fields)
         return twin
 
     def replaced(self, value: Any) -> Any:
@@ -122,11 +146,11 @@ class Twins:
         lists: list[tuple[Any, Any]] = []
         fields: list[tuple[Module, str, Any]] = []
         buffers: list[tuple[Module, str, Any]] = []
-        for module, twin, first in self._made:
-            for name, value in twin.__dict__.items():
-                was = first.get(name, _OWN)
-                inside = type(value) is list or type(value) is dict
-                if name in _OWN or (value is was and not inside) or _unchanged(value, was):
+        for made in self._made:
+            module, twin, first, handles, _ = made
+            for name, value in () if made.is_as_it_was else twin.__dict__.items():
+                was, behind = first.get(name, _OWN), handles.get(name, _OWN)
+                if name in _OWN or not _changed(value, was, behind):
                     continue
                 if name in twin._buffers:
                     buffers.append((module, name, value))
@@ -144,6 +168,9 @@ class Twins:
             module.__dict__[name] = value
         for module, name, value in buffers:
             _store(module, name, value)
+        self._by_id.clear()  # without circles the twins are gone when nobody holds them any more
+        self._back.clear()
+        self._made.clear()
 
     def _original(self, value: Any, module: Module, name: str, lists: list[tuple[Any, Any]]) -> Any:
         """What the model is to have for an attribute of a twin; changes of its own lists and dicts are
@@ -183,11 +210,12 @@ def _is_plain(value: Any) -> bool:
     return plain
 
 
-def _unchanged(value: Any, first: Any) -> bool:
-    """True for the attribute that was put there; a handle may have been bound to other values since."""
-    if type(first) is tuple and len(first) == 2 and first[0] is _HANDLE:
-        return type(value) is Array and value.value is first[1]
-    return False
+def _changed(value: Any, first: Any, behind: Any) -> bool:
+    """False for the attribute that was put there. A list or dict may have other contents since, and
+    an array other values: `behind` is what it had."""
+    if type(value) is Array:
+        return value.value is not behind
+    return value is not first or type(value) is list or type(value) is dict
 
 
 def _same(a: Any, b: Any) -> bool:
