@@ -32,6 +32,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"errors", "tree", "backend"},
     "memory": {"errors", "tree", "backend"},
     "device": {"errors", "tree", "backend", "config"},
+    "mixed": {"errors", "backend"},
     "kernels": GROUND,
     "autodiff": GROUND | {"kernels"},
     "plot": {"errors"},
@@ -42,7 +43,8 @@ BELOW: dict[str, set[str]] = {
     "data": ENGINE | {"random"},
     "io": ENGINE | {"random"},
     "nn": ENGINE | {"random", "functional"},
-    "train": ENGINE | {"random", "functional", "nn", "optim", "replay", "data", "io", "plot"},
+    "train": ENGINE
+    | {"random", "functional", "nn", "optim", "replay", "data", "io", "plot", "mixed"},
 }
 """What each part may import, from the ground up. Parts that are not listed (`__init__`, `sklearn`, `overview`) stand on
 top: they may import all, and nothing that is listed may import them."""

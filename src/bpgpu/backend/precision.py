@@ -114,4 +114,16 @@ def is_traced(xp: Any) -> bool:
 
 def product(xp: Any) -> Callable[[Any, Any], Any]:
     """`x @ y` of operands rounded to the current format."""
-    return lambda x, y: rounded(xp, x) @ rounded(xp, y)
+    if current() != "fp16":
+        return lambda x, y: rounded(xp, x) @ rounded(xp, y)
+
+    def times(x: Any, y: Any) -> Any:
+        with overflow_expected():
+            return rounded(xp, x) @ rounded(xp, y)
+
+    return times
+
+
+def overflow_expected() -> Any:
+    """A block in which NumPy says nothing of infinities, and of the NaN that they lead to."""
+    return np.errstate(over="ignore", invalid="ignore")

@@ -19,6 +19,7 @@ from bpgpu.optim.optimizer import Optimizer
 from bpgpu.optim.radam import RAdam
 from bpgpu.optim.rmsprop import RMSprop
 from bpgpu.optim.rprop import Rprop
+from bpgpu.optim.scaling import GradScaler
 from bpgpu.optim.sgd import SGD
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "GradScaler",
     "GradientAccumulator",
     "Lion",
     "Muon",

@@ -93,7 +93,7 @@ class LBFGS(Optimizer):
         check("history_size", low=1)
         check.one_of("line_search_fn", (None, "strong_wolfe"))
 
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
         """Minimise for a while, and return the parameters as `Optimizer.step` does.
 
         *Parameters* `closure`: takes nothing and returns `(value, gradients)` at the parameters as they are, for
@@ -235,7 +235,7 @@ class LBFGS(Optimizer):
     def init(self, params: Any) -> NoReturn:
         raise _no_pure_form()
 
-    def update(self, grads: Any, state: Any, params: Any) -> NoReturn:
+    def update(self, grads: Any, state: Any, params: Any, *, only_if: Any = None) -> NoReturn:
         raise _no_pure_form()
 
     def new_state(self, xp: Any, p: Array, h: Group) -> State:

@@ -95,13 +95,15 @@ class Optimizer(Groups):
 
     # ---- stepping
 
-    def step(self, grads: Any = _MISSING) -> Any:
+    def step(self, grads: Any = _MISSING, *, only_if: Array | None = None) -> Any:
         """Update the parameters and return them: the Module, or the tree with its new arrays.
 
         Arrays are changed in place where their library can; of JAX's, which cannot be, the returned tree has new ones.
 
         *Parameters* `grads`: gradients in the structure of the parameters, or by path (`{"0.weight": g}`), as
         `bpgpu.value_and_grad` gives them. `None`, or a path that is not there, skips a parameter and its state.
+        `only_if`: a 0-d array of bool, as `GradScaler.unscale` gives it; where it is false, parameters and state stay
+        as they are. It is not looked at, so nothing waits for it.
 
         *Raises* `TreeError` for a path that is no parameter, `ShapeError`, `DtypeError` or `LibraryError` for a
         gradient that does not fit its parameter: all before anything has changed.
@@ -121,7 +123,7 @@ class Optimizer(Groups):
                     f"{self._who}.step: the gradient of '{path}' is being traced; step after the gradient is taken, or "
                     "use the pure form: state = opt.init(params), then params, state = opt.update(grads, state, params)"
                 )
-        self._put(self._packs.step(self, arrays, found))
+        self._put(self._packs.step(self, arrays, found, only_if))
         return self._updated(present)
 
     def init(self, params: Any) -> dict[str, Any]:
@@ -145,11 +147,18 @@ class Optimizer(Groups):
             },
         }
 
-    def update(self, grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
+    def update(
+        self,
+        grads: Any,
+        state: dict[str, Any],
+        params: Any,
+        *,
+        only_if: Array | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
         """The pure form of a step: `params, state = opt.update(grads, state, params)`.
 
         Nothing that was given is changed, and nothing of the optimizer but its options is read. It can be compiled and
-        differentiated.
+        differentiated. `only_if` is that of `step`.
         """
         places = Parameters(self._who, plain(params))
         arrays = places.read()
@@ -161,9 +170,11 @@ class Optimizer(Groups):
             xp = array_namespace(arrays[path], g)
             p = copied(xp, arrays[path])
             s = {k: copied(xp, v) for k, v in states[path].items()}
-            new[path], states[path] = self.advance(
-                p, g, s, {**self.param_groups[i], "lr": state["lr"][i]}
-            )
+            p, s = self.advance(p, g, s, {**self.param_groups[i], "lr": state["lr"][i]})
+            if only_if is not None:
+                p = xp.where(only_if, p, arrays[path])
+                s = {k: xp.where(only_if, v, states[path].get(k, v)) for k, v in s.items()}
+            new[path], states[path] = p, s
         return replaced(places.tree, new), {"lr": list(state["lr"]), "state": states}
 
     def advance(self, p: Array, g: Array, s: State, h: Group) -> tuple[Array, State]:

@@ -17,7 +17,7 @@ from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.kernels import LISTED
-from bpgpu.optim.arrays import Array, device_of, store, working_dtype, writable
+from bpgpu.optim.arrays import Array, copied, device_of, store, working_dtype, writable
 
 if TYPE_CHECKING:
     from bpgpu.optim.groups import Group, State
@@ -95,6 +95,22 @@ class Pack:
         self.keep(changed)
         return new
 
+    def step_if(
+        self,
+        condition: Array,
+        opt: Optimizer,
+        arrays: dict[str, Array],
+        grads: dict[str, Array],
+        h: Group,
+    ) -> dict[str, Array]:
+        """The same where a 0-d array is true, else nothing, without a look at it."""
+        xp = array_namespace(arrays[self.names[0]], condition)
+        before = {name: copied(xp, arrays[name]) for name in self.names}
+        state = {k: copied(xp, v) for k, v in self.state.items()}
+        new = self.step(opt, arrays, grads, h)
+        self.keep({k: xp.where(condition, v, state.get(k, v)) for k, v in self.state.items()})
+        return {n: store(p, xp.where(condition, p, before[n])) for n, p in new.items()}
+
     def views(self, vector: Array) -> list[Array]:
         """The parts of a vector that belong to the parameters, in their shapes."""
         xp, found, end = array_namespace(vector), [], 0
@@ -136,7 +152,11 @@ class Packs:
         self._names: set[str] = set()
 
     def step(
-        self, opt: Optimizer, arrays: dict[str, Array], grads: dict[str, Array]
+        self,
+        opt: Optimizer,
+        arrays: dict[str, Array],
+        grads: dict[str, Array],
+        only_if: Array | None = None,
     ) -> dict[str, Array]:
         """Update every parameter that has a gradient; their new arrays."""
         self._split(opt, arrays, grads)
@@ -146,7 +166,8 @@ class Packs:
         new: dict[str, Array] = {}
         for pack in self.all:
             if pack.names[0] in grads:
-                new.update(pack.step(opt, arrays, grads, opt.param_groups[pack.group]))
+                rest = (opt, arrays, grads, opt.param_groups[pack.group])
+                new.update(pack.step(*rest) if only_if is None else pack.step_if(only_if, *rest))
         return new
 
     def states(self) -> dict[str, State]:

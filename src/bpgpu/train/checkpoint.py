@@ -92,6 +92,8 @@ def parts_of(run: Any) -> dict[str, Any]:
         parts["schedule"] = run.schedule
     if run.ema is not None:
         parts["ema"] = run.ema
+    if run.scaler is not None:
+        parts["scaler"] = run.scaler
     return parts
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from bpgpu import random
+from bpgpu.backend.precision import FORMATS, current, overflow_expected
 from bpgpu.device import Device
 from bpgpu.errors import ArgumentError
-from bpgpu.optim import EMA, LBFGS, GradientAccumulator
+from bpgpu.mixed import precision as rounding
+from bpgpu.optim import EMA, LBFGS, GradientAccumulator, GradScaler
 from bpgpu.train.batches import batches_of
 from bpgpu.train.callbacks import checked
 from bpgpu.train.checkpoint import resolve
@@ -49,6 +52,8 @@ def fit(
     clip_grad_value: float | None = None,
     accumulate: int = 1,
     micro_batch: int | Literal["auto"] | None = None,
+    precision: str | None = None,
+    scaler: GradScaler | None = None,
     ema: Any = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -94,6 +99,9 @@ def fit(
       the whole batch, and pieces of half the size whenever the memory is not enough: nothing of the failed attempt is
       left, and later batches are taken like that at once. As with `accumulate`, the loss must be a mean over the rows,
       and batch norm sees the statistics of each piece; dropout draws a mask for each piece.
+    - `precision`: `"fp32"`, `"tf32"`, `"bf16"` or `"fp16"`: how matrix products round, see `bpgpu.precision`; `None`:
+      as it is set. `scaler`: scales the loss; with `"fp16"`, by default a `bpgpu.optim.GradScaler()`. A step whose
+      gradient overflows is then left out; it counts as a step.
     - `ema`: the decay of an average of the weights, such as 0.999, or a `bpgpu.optim.EMA`; it is what is validated.
     - `sample_weight`: how much each example counts, `(N,)`. `class_weight`: by class, a dict or one for each class. The
       loss of a batch is `sum(w l) / sum(w)`, the metrics are weighted too; validation is not.
@@ -145,6 +153,13 @@ def fit(
         )
     if isinstance(optimizer, LBFGS) and micro_batch is not None:
         raise ArgumentError("micro_batch: L-BFGS evaluates each batch as a whole; leave it out")
+    name = current() if precision is None else precision
+    if name not in FORMATS:
+        raise ArgumentError(
+            f"precision: expected one of {', '.join(map(repr, FORMATS))}, or None for what bpgpu.precision() says, got "
+            f"{precision!r}"
+        )
+    scaler = _scaler(scaler, name, optimizer)
     if check_finite not in ("loss", "steps", True, False):
         raise ArgumentError(
             f"check_finite: expected 'loss', 'steps' or False, got {check_finite!r}"
@@ -200,7 +215,7 @@ def fit(
                 data=validation,
                 training=False,
             )
-        run = Run(model, optimizer, batches, what, found, rule)
+        run = Run(model, optimizer, batches, what, found, rule, scaler)
         run.validation = held_out
         run.validation_meters = None if held_out is None else Meters(found, "val_")
         run.schedule, run.schedule_per_step = schedule, per_step
@@ -228,7 +243,8 @@ def fit(
         random.set_state(keys)
         raise
     start = time.perf_counter()
-    run.train()
+    with rounding(name), contextlib.nullcontext() if scaler is None else overflow_expected():
+        run.train()
     seconds = time.perf_counter() - start
     why = run.stopped_by or ""
     micro = None if run.micro is None else run.micro.size
@@ -303,6 +319,19 @@ def _cycles(schedule: Any) -> bool:
     """Whether a schedule changes the momentum, too: in a graph that is a constant, unlike a learning rate."""
     inner = getattr(schedule, "_schedulers", ())
     return bool(getattr(schedule, "cycle_momentum", False)) or any(map(_cycles, inner))
+
+
+def _scaler(given: Any, precision: str, optimizer: Any) -> GradScaler | None:
+    """The scaler of the loss, if there is to be one."""
+    if not isinstance(given, (GradScaler, type(None))):
+        raise ArgumentError(f"scaler: expected a bpgpu.optim.GradScaler or None, got {given!r:.60}")
+    scaler = GradScaler() if given is None and precision == "fp16" else given
+    if scaler is not None and isinstance(optimizer, LBFGS):
+        raise ArgumentError(
+            "precision, scaler: L-BFGS compares losses and gradients with each other, which scaling would disturb; "
+            "take precision='bf16' without a scaler, or another optimizer"
+        )
+    return scaler
 
 
 def _average(ema: Any, model: Any) -> Any:

@@ -32,7 +32,7 @@ class Watch:
                 raise NonFiniteError(
                     f"fit: the loss of step {run.step + 1} is {float(value)}; {where}. {_REMEDY}"
                 )
-            if self.gradients:
+            if self.gradients and run.scaler is None:  # a scale that is too large is no fault
                 self._gradients(run, grads)
 
     def _gradients(self, run: Any, grads: Any) -> None:

@@ -26,7 +26,7 @@ from bpgpu.train.nonfinite import Watch
 from bpgpu.train.predict import measure
 from bpgpu.train.step import Objective
 from bpgpu.train.stop import StopRule
-from bpgpu.train.whole import Bounds, whole_step
+from bpgpu.train.whole import Bounds, Update, scaled_gradient, whole_step
 
 Array = Any
 INTERRUPTED = "interrupted"
@@ -49,6 +49,7 @@ class Run:
         objective: Objective,
         metrics: list[Any],
         rule: StopRule,
+        scaler: Any = None,
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
         self.objective, self.rule = objective, rule
@@ -64,13 +65,18 @@ class Run:
         self.schedule: Any = None
         self.schedule_per_step = False
         self.ema: Any = None
+        self.scaler = scaler
         self.accumulator: Any = None
         self.bounds = Bounds()
         self.micro: MicroBatches | None = None
         self.watch = Watch(model)
         self._with_prediction = bool(metrics)
         function = objective.with_prediction if metrics else objective.value
-        self._gradient = value_and_grad(function, has_aux=bool(metrics))
+        self._gradient = (
+            value_and_grad(function, has_aux=bool(metrics))
+            if scaler is None
+            else scaled_gradient(function, scaler, bool(metrics))
+        )
         self._whole: Any = None
         """All of a step in one function, where it is captured as one graph."""
 
@@ -85,8 +91,11 @@ class Run:
 
     def compile_whole(self, with_grads: bool) -> None:
         """Have all of a step captured. `with_grads`: somebody looks at `grads`."""
-        step = whole_step(self._gradient, self.optimizer, self.bounds, self.ema, with_grads)
-        self._whole = compile(step)
+        self._whole = compile(whole_step(self._gradient, self._update, with_grads))
+
+    @property
+    def _update(self) -> Update:
+        return Update(self.optimizer, self.bounds, self.scaler, self.ema)
 
     # ---- what others ask
 
@@ -153,7 +162,7 @@ class Run:
                     break
                 break
         if self.accumulator is not None and self.accumulator.count:
-            self._update(self.accumulator.take())  # fewer batches than a step should have
+            self._use(self.accumulator.take())  # fewer batches than a step should have
             self._after_step(after_step, on_step_end)
         self._end_of_epoch(hooks, interrupts)
 
@@ -232,15 +241,12 @@ class Run:
             grads = self.accumulator.add(grads, count)
             if grads is None:
                 return False
-        self._update(grads)
+        self._use(grads)
         return True
 
-    def _update(self, grads: Any) -> None:
+    def _use(self, grads: Any) -> None:
         """A step of the optimizer, and what goes with it."""
-        self.grads = grads
-        self.optimizer.step(self.bounds(grads))
-        if self.ema is not None:
-            self.ema.step()
+        self.grads = self._update(grads)
         self._stepped()
 
     def _stepped(self) -> None:

@@ -1,10 +1,11 @@
-"""A whole step of training as one function, which CUDA can capture as one graph."""
+"""What a step of training is made of, and all of it as one function, which CUDA can capture as one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bpgpu.autodiff.transform import value_and_grad
 from bpgpu.optim import clip_grad_norm, clip_grad_value
 
 
@@ -22,10 +23,49 @@ class Bounds(NamedTuple):
         return grads
 
 
-def whole_step(
-    gradient: Callable[..., Any], optimizer: Any, bounds: Bounds, average: Any, with_grads: bool
+class Update(NamedTuple):
+    """What is done with the gradient of a step."""
+
+    optimizer: Any
+    bounds: Bounds = Bounds()
+    scaler: Any = None
+    average: Any = None
+
+    def __call__(self, grads: Any) -> Any:
+        """The scale taken out, bounds, the optimizer, the average; the gradient before the bounds."""
+        if self.scaler is None:
+            self.optimizer.step(self.bounds(grads))
+        else:
+            grads, finite = self.scaler.unscale(grads)
+            self.optimizer.step(self.bounds(grads), only_if=finite)
+            self.scaler.update(finite)
+        if self.average is not None:
+            self.average.step()
+        return grads
+
+
+def scaled_gradient(
+    function: Callable[..., Any], scaler: Any, with_prediction: bool
 ) -> Callable[..., Any]:
-    """`step(model, batch, weight)`: gradient, bounds, update and average.
+    """As `value_and_grad(function, has_aux=with_prediction)`, but the gradient is that of the scaled loss."""
+
+    def scaled(model: Any, batch: Any, weight: Any) -> tuple[Any, Any]:
+        out = function(model, batch, weight)
+        return scaler.scale(out[0] if with_prediction else out), out
+
+    both = value_and_grad(scaled, has_aux=True)
+
+    def gradient(model: Any, batch: Any, weight: Any) -> tuple[Any, Any]:
+        (_, out), grads = both(model, batch, weight)
+        return out, grads
+
+    return gradient
+
+
+def whole_step(
+    gradient: Callable[..., Any], update: Update, with_grads: bool
+) -> Callable[..., Any]:
+    """`step(model, batch, weight)`: gradient and update.
 
     *Returns* what `gradient` gives, with `None` in place of the gradients where nobody asks for them: a graph would
     have to copy all of them out of its memory.
@@ -33,9 +73,7 @@ def whole_step(
 
     def step(model: Any, batch: Any, weight: Any) -> tuple[Any, Any]:
         value, grads = gradient(model, batch, weight)
-        optimizer.step(bounds(grads))
-        if average is not None:
-            average.step()
+        grads = update(grads)
         return value, grads if with_grads else None
 
     return step
