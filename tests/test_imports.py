@@ -32,7 +32,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"errors", "tree", "backend"},
     "memory": {"errors", "tree", "backend"},
     "device": {"errors", "tree", "backend", "config"},
-    "mixed": {"errors", "backend"},
+    "mixed": {"errors", "tree", "backend"},
     "kernels": GROUND,
     "autodiff": GROUND | {"kernels"},
     "plot": {"errors"},
