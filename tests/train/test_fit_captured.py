@@ -65,6 +65,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "metrics and validation": {"metrics": ["accuracy"], "validation": (x, y)},
     "weights": {"class_weight": [1.0, 2.0, 1.0, 1.0, 3.0]},
+    "a scaled loss": {"precision": "fp16", "clip_grad_norm": 1.0},
 }
 
 
