@@ -131,6 +131,36 @@ def test_a_step_with_an_optimizer_exports(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+WEIGHTED = {
+    "cross_entropy": lambda z, y, w: bp.functional.cross_entropy(z, y, weight=w),
+    "cross_entropy, smoothed": lambda z, y, w: bp.functional.cross_entropy(
+        z, y, weight=w, label_smoothing=0.1
+    ),
+    "cross_entropy, sum": lambda z, y, w: bp.functional.cross_entropy(
+        z, y, weight=w, reduction="sum"
+    ),
+    "nll_loss": lambda z, y, w: bp.functional.nll_loss(
+        bp.functional.log_softmax(z, 1), y, weight=w
+    ),
+    "nll_loss, without a class": lambda z, y, w: bp.functional.nll_loss(z, y, w, ignore_index=1),
+    "multi_margin_loss": lambda z, y, w: bp.functional.multi_margin_loss(z, y, weight=w),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_a_step_with_weighted_classes_exports(tmp_path, name):
+    def step(params: Any, x: Any, y: Any, weight: Any) -> Any:
+        value, grads = bp.value_and_grad(lambda p: WEIGHTED[name](x @ p, y, weight))(params)
+        return value, params - np.float32(0.1) * grads
+
+    params, weight = normal(4, 3), np.asarray([0.5, 1.0, 2.0], np.float32)
+    example = (params, normal(8, 4), np.arange(8) % 3, weight)
+    bp.io.onnx.export(step, example, tmp_path / "step.onnx", dynamic_batch={1: 0, 2: 0})
+    given = (params, normal(11, 4), np.arange(11) % 3, weight)
+    for got, want in zip(run(tmp_path / "step.onnx", *given), step(*given), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 def test_a_batch_on_another_axis_is_free(tmp_path):
     model = nn.GRU(4, 5)
     bp.io.onnx.export(model, normal(3, 2, 4), tmp_path / "m.onnx", dynamic_batch={0: 1})

@@ -396,7 +396,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"power_t": -1}, "'power_t' parameter"),
     ({"max_iter": 2.5}, "'max_iter' parameter of MLPClassifier must be an integer >= 1, got 2.5"),
     ({"shuffle": "yes"}, "'shuffle' parameter of MLPClassifier must be True or False, got 'yes'"),
-    ({"random_state": "x"}, "cannot be used to seed"),
+    ({"random_state": "x"}, "'random_state' parameter of MLPClassifier must be an integer .* 'x'"),
+    ({"random_state": -1}, "'random_state' parameter"),
+    ({"verbose": "x"}, "'verbose' parameter of MLPClassifier must be True, False or an integer"),
+    ({"early_stopping": True, "validation_fraction": 0}, "'validation_fraction' parameter .* > 0"),
     ({"tol": -1}, "'tol' parameter"),
     ({"warm_start": 2}, "'warm_start' parameter"),
     (

@@ -239,6 +239,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"module": network(4, 3), "module_params": {"width": 2}}, "a Sequential is built already"),
     ({"module_params": 3}, "module_params: expected a dict"),
+    (
+        {"module": network, "module_params": {"zzz": 3}},
+        "module_params: 'network' takes no argument 'zzz'; it takes n_features, n_outputs, width",
+    ),
+    ({"optimizer_params": {"zzz": 3}}, "optimizer_params: 'Adam' takes no argument 'zzz'; .* lr, "),
+    ({"verbose": "x"}, "'verbose' parameter"),
+    ({"random_state": "x"}, "'random_state' parameter"),
+    (
+        {"early_stopping": True, "validation_fraction": 0.0},
+        "'validation_fraction' parameter .* > 0",
+    ),
     ({"optimizer": "zzz"}, "'optimizer' parameter of NeuralClassifier must be one of"),
     ({"optimizer": optim.Adam(nn.Linear(4, 3))}, "since each fit trains a new model"),
     ({"optimizer_params": 3}, "'optimizer_params' parameter"),

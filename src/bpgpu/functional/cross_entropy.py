@@ -240,7 +240,7 @@ def _at_label(x: Array, labels: Labels, weight: Array | None) -> Array:
 def _times(loss: Array, weight: Array | None, labels: Labels) -> Array:
     if weight is None:
         return loss
-    _, loss, factors = together(loss, weight[labels.index])
+    _, loss, factors = together(loss, weight[(labels.index,)])
     return loss * factors
 
 
@@ -270,7 +270,7 @@ def _finished(
     if weight is None:
         count = xp.astype(xp.sum(xp.astype(~ignored, xp.int32)), wide)
     else:
-        factors = xp.astype(weight[index], wide, copy=False)
+        factors = xp.astype(weight[(index,)], wide, copy=False)
         count = summed(factors if ignored is None else keep(factors, ~ignored))
     mean = summed(xp.astype(loss, wide, copy=False)) / xp.where(count == 0, math.nan, count)
     return xp.astype(mean, dtype, copy=False)

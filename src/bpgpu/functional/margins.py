@@ -190,7 +190,7 @@ def multi_margin_loss(
     others = _classes(index, c) != index[:, None]
     m = keep(z, (raw(z) > 0) & others)
     loss = xp.sum(m if p == 1 else m * m, axis=1) / c
-    return _finished(loss if w is None else loss * w[index], wrong, target.shape, reduction)
+    return _finished(loss if w is None else loss * w[(index,)], wrong, target.shape, reduction)
 
 
 def _classes(like: Any, count: int) -> Any:

@@ -77,6 +77,7 @@ def _arguments(
         for p in inspect.signature(module).parameters.values()
         if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
+    check_arguments(f"{who}: module_params", module, params)
     found = dict(params)
     for names, number in zip(NAMES, (features, outputs), strict=True):
         name = next((p.name for p in asked if p.name in names and p.name not in found), None)
@@ -93,6 +94,18 @@ def _arguments(
             "where it asks for them by name"
         )
     return found
+
+
+def check_arguments(where: str, function: Any, given: dict[str, Any]) -> None:
+    """Raise `ValueError` for an argument that a function does not take."""
+    taken = inspect.signature(function).parameters.values()
+    names = [p.name for p in taken if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    unknown = [name for name in given if name not in names]
+    if unknown and not any(p.kind == p.VAR_KEYWORD for p in taken):
+        raise ValueError(
+            f"{where}: {getattr(function, '__name__', function)!r} takes no argument {unknown[0]!r}; it takes "
+            f"{', '.join(names) or 'none'}"
+        )
 
 
 LAYERS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bpgpu import functional, nn, optim
@@ -18,7 +17,7 @@ from bpgpu.backend.host import to_numpy
 from bpgpu.optim import lr_scheduler
 from bpgpu.sklearn import inputs, settings, solvers, targets
 from bpgpu.sklearn.inputs import place_of
-from bpgpu.sklearn.modules import built, seeded, settled
+from bpgpu.sklearn.modules import built, check_arguments, seeded, settled
 from bpgpu.train import EarlyStopping, fit, predict
 
 Array = Any
@@ -81,7 +80,7 @@ class Neural(BaseEstimator):
         X, y = inputs.data(self, X, y, reset=first, numeric=self._numeric_target, images=True)
         encoded = self._target(X, y, first, once, classes)
         weight = self._weights(y, inputs.weights(sample_weight, X.shape[0]), once)
-        generator = check_random_state(self.random_state)
+        generator = settings.generator(self)
         with seeded(int(generator.randint(2**31 - 1))):
             model = self._model(X, encoded) if first else self.model_
             if first or self._optimizer is None or not once:
@@ -95,7 +94,7 @@ class Neural(BaseEstimator):
             *("learning_rate", "epochs", "patience", "validation_fraction"),
             *("shuffle", "early_stopping", "warm_start"),
         )
-        settings.batch_size(self)
+        settings.common(self)
         for name in ("optimizer_params", "fit_params"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, dict):
@@ -141,6 +140,7 @@ class Neural(BaseEstimator):
                 "makes an optimizer, since each fit trains a new model",
                 wish,
             )
+        check_arguments(f"{type(self).__name__}: optimizer_params", wish, options)
         return wish(
             model, **({"lr": self.learning_rate} if inspect.isclass(wish) else {}) | options
         )

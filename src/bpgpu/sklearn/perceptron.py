@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bpgpu import functional, nn, random
@@ -82,7 +81,7 @@ class Perceptron(BaseEstimator):
         place = self._place(X, first)
         encoded = self._target(X, y, first, once, classes)
         weight = self._weights(y, inputs.weights(sample_weight, X.shape[0]), once)
-        generator = check_random_state(self.random_state)
+        generator = settings.generator(self)
         if first:
             dtype = str(X.dtype).rpartition(".")[2]
             self._begin(
@@ -120,7 +119,7 @@ class Perceptron(BaseEstimator):
             *("beta_2", "epsilon", "max_fun", "validation_fraction"),
             *("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"),
         )
-        settings.batch_size(self)
+        settings.common(self)
         settings.choice(self, "learning_rate", "constant", "invscaling", "adaptive")
         if self.n_iter_no_change != np.inf and not settings.NUMBERS["max_iter"].hold(
             self.n_iter_no_change

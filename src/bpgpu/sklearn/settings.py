@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 
 class Bounds(NamedTuple):
@@ -78,6 +79,34 @@ def wrong(estimator: Any, name: str, expected: str, value: Any) -> ValueError:
     return ValueError(
         f"The {name!r} parameter of {type(estimator).__name__} must be {expected}, got {shown}"
     )
+
+
+def common(estimator: Any) -> None:
+    """What all estimators have and `check` has no row for."""
+    shown = estimator.verbose
+    if not isinstance(shown, (bool, np.bool_)) and not Bounds(0, whole=True).hold(shown):
+        raise wrong(estimator, "verbose", "True, False or an integer >= 0", shown)
+    if estimator.early_stopping and not estimator.validation_fraction > 0:
+        raise wrong(
+            estimator,
+            "validation_fraction",
+            "a number > 0 and < 1 with early_stopping=True",
+            estimator.validation_fraction,
+        )
+    batch_size(estimator)
+
+
+def generator(estimator: Any) -> Any:
+    """The random numbers of a fit, a `numpy.random.RandomState`."""
+    try:
+        return check_random_state(estimator.random_state)
+    except ValueError as error:
+        raise wrong(
+            estimator,
+            "random_state",
+            "an integer from 0 to 2^32 - 1, a numpy.random.RandomState or None",
+            estimator.random_state,
+        ) from error
 
 
 def batch_size(estimator: Any) -> None:
