@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 import bpgpu as bp
-from bpgpu.errors import ArgumentError, CheckpointError, DtypeError, MissingFileError
+from bpgpu.errors import (
+    ArgumentError,
+    CheckpointError,
+    DtypeError,
+    MissingFileError,
+    ModuleError,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -102,6 +108,19 @@ def test_the_state_of_an_optimizer_is_read(tmp_path):
     assert got["optimizer"]["state"][0]["exp_avg"].shape == (1, 2)
 
 
+def test_what_schedules_and_people_keep_beside_weights_is_read(tmp_path):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    more = {"labels": {"cat", "dog"}, "z": 1 - 2j, "raw": b"\x00\xff", "shared": [[1]] * 2}
+    for protocol in (2, 4):
+        torch.save(
+            {"schedule": schedule.state_dict(), **more}, tmp_path / "a.pt", pickle_protocol=protocol
+        )
+        got = bp.io.torch.load(tmp_path / "a.pt")
+        assert got["schedule"]["milestones"] == {3: 1, 5: 1}
+        assert {name: got[name] for name in more} == more
+
+
 def test_a_model_goes_to_torch(tmp_path):
     ours = bp.nn.LSTM(3, 4)
     bp.io.torch.save(tmp_path / "a.pt", ours)
@@ -124,6 +143,15 @@ def test_safetensors_of_torch_load_as_they_are(tmp_path):
     files = pytest.importorskip("safetensors.torch")
     files.save_file(torch.nn.Linear(2, 3).state_dict(), tmp_path / "a.safetensors")
     bp.nn.Linear(2, 3).load_state_dict(bp.load(tmp_path / "a.safetensors"))
+
+
+def test_weights_go_to_torch_as_safetensors_under_their_own_names(tmp_path):
+    files = pytest.importorskip("safetensors.torch")
+    ours = bp.nn.Sequential(bp.nn.Linear(2, 3), bp.nn.BatchNorm1d(3))
+    bp.save(tmp_path / "a.safetensors", **ours.state_dict())
+    theirs = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    theirs.load_state_dict(files.load_file(tmp_path / "a.safetensors"))
+    np.testing.assert_array_equal(theirs[0].weight.detach(), ours[0].weight)
 
 
 # ---- files that are refused
@@ -197,6 +225,44 @@ def test_files_of_other_kinds_are_told(tmp_path):
         bp.io.torch.load(tmp_path / "n.npz")
     with pytest.raises(MissingFileError, match="there is no file"):
         bp.io.torch.load(tmp_path / "none.pt")
+
+
+def test_a_file_of_the_other_kind_names_the_reader(tmp_path):
+    bp.save(tmp_path / "a.safetensors", w=np.ones(2))
+    with pytest.raises(CheckpointError, match=r"a safetensors file; bpgpu\.load reads those"):
+        bp.io.torch.load(tmp_path / "a.safetensors")
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"bpgpu\.io\.torch\.load reads those of torch"):
+        bp.load(tmp_path / "a.pt")
+    with pytest.raises(ModuleError, match=r"got str; a file is read first: bpgpu\.load\(path\)"):
+        bp.nn.Linear(1, 1).load_state_dict("a.pt")
+
+
+def test_a_damaged_archive_is_told_whatever_it_breaks(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    whole = (tmp_path / "a.pt").read_bytes()
+    central = whole.index(b"PK\x01\x02")
+    for at, value in (
+        (central + 8, b"\x01"),  # encrypted
+        (central + 9, b"\x08"),  # names in UTF-8 ...
+        (central + 24, b"\xff\xff\x00\x00"),  # longer than the file
+        (central + 42, b"\xff\xff\xff\x00"),  # begins behind the end
+    ):
+        damaged = whole[:at] + value + whole[at + len(value) :]
+        if value == b"\x08":
+            damaged = damaged.replace(b"a/data.pkl", b"a/data\xffpkl")  # ... which they are not
+        (tmp_path / "b.pt").write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"b\.pt' cannot be loaded"):
+            bp.io.torch.load(tmp_path / "b.pt")
+
+
+def test_lists_in_lists_that_are_shared_are_gone_through_once(tmp_path):
+    content = [1]
+    for _ in range(100):  # 2 ** 100 lists, if each were gone through at each place
+        content = [content, content]
+    torch.save(content, tmp_path / "a.pt")
+    got = bp.io.torch.load(tmp_path / "a.pt")
+    assert got[0] is got[1]
 
 
 def test_what_torch_has_no_form_for_is_not_written(tmp_path):

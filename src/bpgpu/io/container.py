@@ -218,8 +218,8 @@ def _volume(shape: list[int]) -> int:
 
 
 _SIGNATURES = {
-    b"PK\x03\x04": "it is a zip archive, as torch.save, numpy.savez and Keras write them; weights of torch can be "
-    "written again there, by safetensors.torch.save_file",
+    b"PK\x03\x04": "it is a zip archive, as torch.save, numpy.savez and Keras write them; bpgpu.io.torch.load "
+    "reads those of torch.save",
     b"\x80": "it is a pickle, as older torch.save and joblib write them; bpgpu never runs one",
     b"\x93NUMPY": "it is an array of numpy.save; read it with numpy.load",
     b"\x89HDF": "it is an HDF5 file, as Keras writes them",

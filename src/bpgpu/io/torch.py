@@ -12,7 +12,7 @@ import math
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -63,18 +63,25 @@ def load(path: Any) -> Any:
             return _Reader(file, archive, size).read()
     except FileNotFoundError as error:
         raise MissingFileError(f"load: there is no file '{file}'") from error
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except OSError as error:
+        raise atomic.failure(f"load: '{file}' could not be read: {error}", error) from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged archive raises whatever it runs into
         with file.open("rb") as opened:
-            begin = opened.read(2)
+            begin = opened.read(9)
         if begin[:1] == b"\x80":
             _refuse(
                 file,
                 "it is in torch's form of before version 1.6; write it again there: "
                 "torch.save(torch.load(path, weights_only=True), path)",
             )
-        _refuse(file, f"it is no checkpoint of torch ({error})")
-    except OSError as error:
-        raise atomic.failure(f"load: '{file}' could not be read: {error}", error) from error
+        if begin[8:] == b"{":
+            _refuse(file, "it is a safetensors file; bpgpu.load reads those")
+        _refuse(
+            file,
+            f"it is no checkpoint of torch, or a damaged one ({type(error).__name__}: {error})",
+        )
 
 
 def _refuse(path: Path, why: str) -> NoReturn:
@@ -113,7 +120,7 @@ class _Reader(pickle.Unpickler):
         if name in self.archive.namelist() and self.member("byteorder").strip() != b"little":
             _refuse(self.path, "its numbers are big-endian")
         try:
-            return _plain(self.load())
+            return _plain(self.load(), {})
         except CheckpointError:
             raise
         except RecursionError:
@@ -189,8 +196,22 @@ def _device(name: Any, *_: Any) -> str:
     return str(name)
 
 
+def _text_as_bytes(text: Any, encoding: Any) -> bytes:
+    """In place of `_codecs.encode`, by which pickles of torch write bytes."""
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError("bytes are written in an unknown form")
+    return text.encode("latin1")
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "Counter"): Counter,
+    ("_codecs", "encode"): _text_as_bytes,
+    **{
+        (home, kind.__name__): kind
+        for home in ("builtins", "__builtin__")
+        for kind in (set, complex)
+    },
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -199,15 +220,20 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-def _plain(x: Any) -> Any:
-    """The structure in dicts, lists and tuples."""
+def _plain(x: Any, seen: dict[int, Any]) -> Any:
+    """The structure in dicts, lists and tuples; what stands at several places is gone through once."""
+    if id(x) in seen:
+        return seen[id(x)]
     if isinstance(x, dict):
-        return {key: _plain(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)) and not isinstance(x, (_Kind, _Numbers)):
-        return type(x)(_plain(value) for value in x)
-    if isinstance(x, (_Kind, _Numbers)) or callable(x):
+        found: Any = {key: _plain(value, seen) for key, value in x.items()}
+    elif isinstance(x, (list, tuple, set)) and not isinstance(x, (_Kind, _Numbers)):
+        found = type(x)(_plain(value, seen) for value in x)
+    elif isinstance(x, (_Kind, _Numbers)) or callable(x):
         raise ValueError("it holds a class where a value should be")
-    return x
+    else:
+        return x
+    seen[id(x)] = found
+    return found
 
 
 # ---- writing

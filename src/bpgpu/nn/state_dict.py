@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bpgpu import tree as trees
@@ -37,11 +38,19 @@ def save(module: Module) -> dict[str, Any]:
     return {path: owner.__dict__[name] for path, owner, name in _saved(module)}
 
 
+def _how_to_read(path: Any) -> str:
+    """The remedy for the path of a file in place of what is in it."""
+    if not isinstance(path, (str, PathLike)):
+        return ""
+    return "; a file is read first: bpgpu.load(path) for safetensors, bpgpu.io.torch.load(path) for torch's"
+
+
 def load(module: Module, state_dict: Any, strict: bool, assign: bool = False) -> LoadResult:
     """Copy `state_dict` into the Module, after everything about it has been checked."""
     if not isinstance(state_dict, Mapping):
         raise ModuleError(
             f"load_state_dict: expected a dict {{path: array}}, got {type(state_dict).__name__}"
+            + _how_to_read(state_dict)
         )
     state_dict = _renamed(module, state_dict)
     places = {path: (owner, name) for path, owner, name in _saved(module)}
