@@ -161,3 +161,80 @@ def test_the_gradient_of_any_reading_adds_at_its_positions(key):
     expected = np.zeros(SHAPE)
     np.add.at(expected, key, weight)
     np.testing.assert_allclose(bp.grad(lambda x: total(x[key] * weight))(x), expected, atol=1e-12)
+
+
+def in_parts(x):
+    """Reads parts that overlap, beside other uses of the whole, in an order in which each adds to what is there."""
+    ns = bp.array_namespace(x)
+    y = x + x  # its gradient goes to both operands as it is
+    out = ns.sum(y[1, ...] ** 2) + ns.sum(ns.exp(y)) + ns.sum(y[:, 0] * y[:, -1])
+    for i in range(y.shape[0]):
+        out = out + (i + 1) * ns.sum(y[i, :] ** 3)
+    return out + ns.sum(y) + y[2, 1] ** 2 + ns.sum(y[::2, 1:] ** 2)
+
+
+def test_parts_are_gathered(xp):
+    check(xp, lambda ns, x: in_parts(x), np.linspace(-1, 1, 12).reshape(4, 3))
+
+
+def test_parts_are_gathered_as_often_as_asked():
+    x = np.linspace(-1, 1, 12).reshape(4, 3)
+    out, pull = bp.vjp(in_parts, x)
+    one = np.ones_like(out)
+    first = pull(one)[0].copy()
+    np.testing.assert_array_equal(pull(one)[0], first)
+    np.testing.assert_array_equal(bp.grad(in_parts)(x), first)
+    np.testing.assert_allclose(bp.grad(lambda x: bp.checkpoint(in_parts)(x) * 1.0)(x), first)
+
+
+def test_a_gradient_that_is_passed_on_is_not_written_to():
+    """The gradient of `y` is that of `x` and of `z`, the same array; then parts of `x` and `z` add to it."""
+
+    def f(x, z):
+        first, second = x[0] * 3, z[1] * 5
+        y = x + z
+        return first + second + y[0] + 2 * y[1] + 4 * y[1]
+
+    x = np.ones(2)
+    gx, gz = bp.grad(f, argnums=(0, 1))(x, x.copy())
+    assert gx.tolist() == [4, 6]
+    assert gz.tolist() == [1, 11]
+
+
+def test_checkpoints_that_read_parts_at_the_same_places_of_the_tape():
+    def part(x):
+        y = x * 1.0
+        return y + y[0] + y[1]
+
+    f = bp.checkpoint(part)
+    x = np.asarray([1.0, 2.0, 3.0])
+    expected = bp.jacobian(lambda x: part(part(part(x))))(x)
+    np.testing.assert_allclose(bp.jacobian(lambda x: f(f(f(x))))(x), expected)
+
+
+def test_a_loop_over_all_rows_makes_one_array(monkeypatch):
+    from bpgpu.backend.numpy import NumpyBackend
+
+    made = []
+    scatter_add = NumpyBackend.scatter_add
+
+    def noted(self, *args):
+        made.append(args)
+        return scatter_add(self, *args)
+
+    monkeypatch.setattr(NumpyBackend, "scatter_add", noted)
+    x = np.arange(60.0).reshape(20, 3)
+    g = bp.grad(lambda x: sum(total(x[t] ** 2) for t in range(20)))(x)
+    np.testing.assert_array_equal(g, 2 * x)
+    assert len(made) == 1
+
+
+def test_parts_are_gathered_in_a_compiled_step():
+    step = bp.compile(bp.value_and_grad(in_parts))
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(4, 3))
+        value, g = step(x)
+        expected, wanted = bp.value_and_grad(in_parts)(x)
+        assert value == expected
+        np.testing.assert_array_equal(g, wanted)
+    assert step.replays > 0

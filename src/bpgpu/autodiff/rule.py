@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, overload
 
 from bpgpu.autodiff.array import Array, fresh, raw
 from bpgpu.autodiff.dtypes import kind
-from bpgpu.autodiff.tape import Joint, Outputs, Pull, Tape, here
+from bpgpu.autodiff.tape import Joint, Outputs, Part, Pull, Tape, here
 from bpgpu.backend.libraries import namespace_of as plain_namespace
 from bpgpu.errors import DeviceError, DtypeError, LibraryError, NotDifferentiableError
 
@@ -46,6 +46,19 @@ class joint(NamedTuple):  # noqa: N801 - reads as a keyword in rules
     """
 
     pull: Callable[[Any, tuple[bool, ...]], Sequence[Any]]
+
+
+class part:  # noqa: N801 - reads as a keyword in rules
+    """Marks the pull of an operand of which a part was read: `pull(g)` gives the gradient of all of it, and
+    `add(whole, g)` adds to that in place, or is false if it cannot."""
+
+    __slots__ = ("add", "pull")
+
+    def __init__(self, pull: Callable[[Any], Any], add: Callable[[Any, Any], bool]) -> None:
+        self.pull, self.add = pull, add
+
+    def __call__(self, g: Any) -> Any:
+        return self.pull(g)
 
 
 def undefined(name: str, why: str) -> Callable[[Any], Any]:
@@ -271,6 +284,9 @@ def record(
         nodes.append(
             Joint(parents, _fitted_joint(tape.xp, pulls[0], values, result, rule.conjugate))
         )
+        return Array(result, tape, len(nodes) - 1)
+    if usual and pulls and type(pulls[0]) is part and not tape.nested and parents[0] is not None:
+        nodes.append(Part(parents[0], pulls[0].pull, pulls[0].add))
         return Array(result, tape, len(nodes) - 1)
     broadcasts = isinstance(rule, Binary)
     node = []

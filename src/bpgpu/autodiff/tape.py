@@ -118,6 +118,28 @@ class Joint:
         return [(p, gp) for p, gp in found if p is not None]
 
 
+class Part:
+    """A node that read a part of its operand. Where gradients of other parts have come before, its own
+    is added to these in place: reading all parts one by one costs as much as reading the whole.
+
+    `pull` gives the gradient of the whole operand; `add(whole, g)` adds to it in place, and is
+    false where it cannot."""
+
+    __slots__ = ("add", "parent", "pull")
+
+    def __init__(self, parent: int, pull: Any, add: Callable[[Any, Any], bool]) -> None:
+        self.parent, self.pull, self.add = parent, pull, add
+
+    def gather(self, grads: list[Any], i: int, own: dict[int, Any]) -> None:
+        """Add the gradient of this part; `own` has the arrays that were made here, by their place."""
+        g, grads[i] = grads[i], None
+        old = grads[self.parent]
+        if g is None or (old is not None and old is own.get(self.parent) and self.add(old, g)):
+            return
+        new = self.pull(g)
+        grads[self.parent] = own[self.parent] = new if old is None else old + new
+
+
 class Outputs:
     """A node with several results. The `count` slots after it collect their gradients; `None` where
     one is unused."""
@@ -198,10 +220,13 @@ def backward(tape: Tape, grads: list[Any], inputs: int, *, keep: bool = False) -
     the tape survives for another walk."""
     kept = tape.nodes
     nodes = tape.nodes = list(kept) if keep else kept
+    own: dict[int, Any] = {}  # gradients that nobody else holds yet
     try:
         while len(nodes) > inputs:
             node = nodes.pop()
             i = len(nodes)
+            if own:
+                own.pop(i, None)
             if type(node) is tuple:
                 g = grads[i]
                 if g is None:
@@ -211,6 +236,8 @@ def backward(tape: Tape, grads: list[Any], inputs: int, *, keep: bool = False) -
                     gp = g if pull is None else pull(g)
                     old = grads[parent]
                     grads[parent] = gp if old is None else old + gp
+            elif type(node) is Part:
+                node.gather(grads, i, own)
             elif type(node) is Checkpoint:
                 node.unfold(tape, grads, i)
             elif node is not None:

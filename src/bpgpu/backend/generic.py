@@ -131,6 +131,10 @@ class Backend:
             x = to_numpy(x)
         return np.asarray(x, dtype=dtype, copy=copy)
 
+    def add_at(self, x: Any, key: Any, g: Any) -> bool:
+        """Add `g` to `x[key]` in place, if the library can and each position is named once; whether it was done."""
+        return False
+
     # ---- who owns memory
 
     def identity(self, x: Any) -> Any:
@@ -157,6 +161,16 @@ class StridedBackend(Backend):
         else:
             zeros[key] = g
         return zeros
+
+    def add_at(self, x: Any, key: Any, g: Any) -> bool:
+        if not _is_basic(key) or x.dtype != g.dtype or not hasattr(x, "__iadd__"):
+            return False
+        part = x[key]
+        if part.shape == ():
+            x[key] = part + g
+        else:
+            part += g
+        return True
 
     def own(self, arrays: list[Any], others: list[Any]) -> list[Any]:
         seen = {id(_owner(x)) for x in others}
@@ -185,6 +199,12 @@ def _is_writeable(x: Any) -> bool:
 
 
 # ---- what an index reads
+
+
+def _is_basic(key: Any) -> bool:
+    """True for an index of slices and integers, whose result is a view."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(k is None or k is Ellipsis or type(k) in (int, slice) for k in parts)
 
 
 def repeats(key: Any) -> bool:

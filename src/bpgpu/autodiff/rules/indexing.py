@@ -7,7 +7,7 @@ from typing import Any
 
 from bpgpu.autodiff.array import Array, device_of, is_live, namespace_of, raw
 from bpgpu.autodiff.dtypes import is_floating, kind
-from bpgpu.autodiff.rule import SCALARS, rule, unbroadcast
+from bpgpu.autodiff.rule import SCALARS, part, rule, unbroadcast
 from bpgpu.backend import backend_of
 from bpgpu.backend.generic import indexed_axis, indices_of, repeats
 from bpgpu.backend.libraries import namespace_of as plain_namespace
@@ -34,7 +34,11 @@ def read(xp: Any, x: Any, key: Any) -> Any:
 def getitem(xp: Any, x: Any, /, key: Any) -> Any:
     """Slices, integers, masks, arrays of integers: an entry that is read twice gets both gradients."""
     shape = x.shape
-    return x[key], lambda g: scatter_add(g, shape, key)
+
+    def add(whole: Any, g: Any) -> bool:
+        return backend_of(xp).add_at(whole, key, g)
+
+    return x[key], part(lambda g: scatter_add(g, shape, key), add)
 
 
 @rule
