@@ -13,7 +13,7 @@ class Precision:
     """A setting of this thread, from now on; as a context manager, until the end of the block."""
 
     def __init__(self, name: str) -> None:
-        if name not in FORMATS:
+        if name not in tuple(FORMATS):
             raise ArgumentError(
                 f"precision: expected one of {', '.join(map(repr, FORMATS))}, got {name!r}"
             )

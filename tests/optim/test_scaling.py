@@ -21,7 +21,7 @@ SETTINGS = {
     "backoff_factor": 0.25,
     "growth_interval": 3,
 }
-BAD = {1: np.inf, 2: np.nan, 6: -np.inf, 13: np.nan}
+BAD = {0: np.inf, 1: np.inf, 2: np.nan, 6: -np.inf, 13: np.nan}
 """In these steps an entry of a gradient is no number."""
 
 
@@ -78,13 +78,19 @@ def test_scales_and_weights_are_those_of_torch(xp: Any, make: Any) -> None:
             np.testing.assert_allclose(np.asarray(p), weights[k][name], rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "name", ["SGD", "Adam", "AdamW", "Adagrad", "LAMB", "Lion", "Muon", "ASGD"]
+ALL = sorted(
+    name
+    for name, cls in vars(optim).items()
+    if isinstance(cls, type) and issubclass(cls, optim.Optimizer)
 )
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in ("Optimizer", "LBFGS")])
 def test_a_step_that_is_left_out_changes_no_bit(xp: Any, name: str) -> None:
     params = {"w": array(xp, np.ones((3, 2))), "v": array(xp, np.ones((200, 100)))}
     optimizer = getattr(optim, name)(params, lr=0.1)
     grads = {k: xp.ones_like(p) for k, p in params.items()}
+    bad = {k: g * np.nan for k, g in grads.items()}
     yes, no = xp.asarray(True), xp.asarray(False)
     optimizer.step(grads, only_if=yes)
     before = copy.deepcopy(
@@ -93,7 +99,7 @@ def test_a_step_that_is_left_out_changes_no_bit(xp: Any, name: str) -> None:
             {k: {n: np.asarray(v) for n, v in s.items()} for k, s in optimizer.state.items()},
         )
     )
-    optimizer.step(grads, only_if=no)
+    optimizer.step(bad, only_if=no)
     for k, p in optimizer.params.items():
         np.testing.assert_array_equal(np.asarray(p), before[0][k])
         for n, v in optimizer.state[k].items():
@@ -112,22 +118,39 @@ def test_the_first_step_may_be_left_out() -> None:
     np.testing.assert_array_equal(w[0], other[0])
 
 
-def test_overflow_gives_no_warning_and_zeros(recwarn: Any) -> None:
-    scaler = optim.GradScaler()
-    grads, finite = scaler.unscale({"w": np.asarray([np.inf, 1.0], np.float32), "v": None})
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_what_is_not_finite_is_shown_and_gives_no_warning(bad: float, recwarn: Any) -> None:
+    scaler, w = optim.GradScaler(), np.ones(2, np.float32)
+    grads, finite = scaler.unscale({"w": np.asarray([bad, 2.0**16], np.float32), "v": None})
     assert not finite
-    assert grads["w"].tolist() == [0, 0]
+    np.testing.assert_array_equal(grads["w"], [bad, 1])
     assert grads["v"] is None
+    optim.Adam({"w": w}).step(grads, only_if=finite)
     scaler.update(finite)
+    assert w.tolist() == [1, 1]
     assert scaler.get_scale() == 2.0**15
     assert not recwarn.list
 
 
-def test_the_scale_ends_below_the_largest_number() -> None:
-    scaler = optim.GradScaler(2.0**126, growth_interval=1)
-    for _ in range(5):
-        scaler.update(np.asarray(True))
-    assert scaler.get_scale() == 2.0**127
+@pytest.mark.parametrize("finite", [True, False])
+def test_the_scale_stays_a_number_that_can_be_divided_by(xp: Any, finite: bool) -> None:
+    """However often it rises or falls, a gradient of ones comes back as it went in."""
+    scaler = optim.GradScaler(growth_interval=1)
+    for _ in range(300):
+        scaler.update(xp.asarray(finite))
+    assert scaler.get_scale() == (2.0**126 if finite else 2.0**-126)
+    ones = xp.ones(2, dtype=xp.float32)
+    grads, usable = scaler.unscale([scaler.scale(ones)])
+    assert bool(usable)
+    np.testing.assert_array_equal(np.asarray(grads[0]), [1, 1])
+
+
+def test_an_overflow_of_the_division_is_not_finite_either() -> None:
+    """A finite gradient may be too large for a scale below 1."""
+    scaler = optim.GradScaler(2.0**-20)
+    with np.errstate(over="ignore"):
+        _, finite = scaler.unscale([np.asarray([1e38], np.float32)])
+    assert not finite
 
 
 def test_half_precision_gradients_are_unscaled_in_float32() -> None:
@@ -208,6 +231,29 @@ def test_the_pure_form_compiles_and_changes_nothing() -> None:
     assert type(scaler.state["scale"]) is np.ndarray
 
 
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_torch_compiles_the_pure_form_whole(name: str) -> None:
+    optimizer, scaler = optim.Adam({"w": torch.ones(3, 2)}, lr=0.1), optim.GradScaler(8.0)
+
+    def step(params: Any, state: Any, scaling: Any, x: Any) -> Any:
+        def scaled(p: Any) -> Any:
+            return scaler.scale((bp.functional.linear(x, p["w"]) ** 2).sum(), scaling)
+
+        grads, finite = scaler.unscale(bp.grad(scaled)(params), scaling)
+        params, state = optimizer.update(grads, state, params, only_if=finite)
+        return params["w"], scaler.update(finite, scaling)["scale"]
+
+    params, bad = {"w": torch.ones(3, 2)}, torch.full((4, 2), np.inf)
+    given = params, optimizer.init(params), scaler.init(params["w"])
+    with bp.precision(name):
+        compiled = torch.compile(step, fullgraph=True, backend="eager")
+        for x, scale in ((torch.ones(4, 2), 8.0), (bad, 4.0)):
+            found, wanted = compiled(*given, x), step(*given, x)
+            assert torch.equal(found[0], wanted[0])
+            assert found[1] == wanted[1] == scale
+    assert torch.equal(found[0], params["w"])
+
+
 def test_a_saved_scaler_goes_on(tmp_path: Any) -> None:
     one, two = optim.GradScaler(growth_interval=3), optim.GradScaler(growth_interval=3)
     for finite in (False, True, True):
@@ -227,6 +273,7 @@ def test_a_saved_scaler_goes_on(tmp_path: Any) -> None:
     ("options", "words"),
     [
         ({"init_scale": 0.0}, "init_scale"),
+        ({"init_scale": "cuda"}, "init_scale must be a number"),
         ({"init_scale": float("inf")}, "init_scale"),
         ({"growth_factor": 1.0}, "growth_factor"),
         ({"backoff_factor": 1.0}, "backoff_factor"),
@@ -236,7 +283,7 @@ def test_a_saved_scaler_goes_on(tmp_path: Any) -> None:
     ids=str,
 )
 def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((ValueError, TypeError), match=words):
         optim.GradScaler(**options)
 
 
@@ -246,5 +293,7 @@ def test_bad_input_is_named() -> None:
         scaler.unscale({"w": None})
     with pytest.raises(bp.errors.DtypeError, match="floating gradients, got dtype int64"):
         scaler.unscale([np.ones(2, np.int64)])
+    with pytest.raises(bp.errors.ShapeError, match=r"Adam.step: only_if must be 0-d.*\(2,\)"):
+        optim.Adam([np.ones(2)]).step([np.ones(2)], only_if=np.asarray([True, False]))
     with pytest.raises(ValueError, match="expected a dict with 'scale'"):
         scaler.load_state_dict({"scale": 1.0})

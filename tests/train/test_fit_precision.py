@@ -104,6 +104,12 @@ def test_updates_below_the_precision_of_the_products_add_up() -> None:
     )
     np.testing.assert_allclose(model.weight, 1 - 100 * 1e-4, rtol=1e-5)
 
+    torch = pytest.importorskip("torch")
+    narrow = torch.ones(1, dtype=torch.bfloat16)
+    for _ in range(100):
+        narrow -= 1e-4
+    assert narrow == 1  # so they are lost where the weights themselves are rounded
+
 
 @pytest.mark.parametrize(
     "options",
@@ -141,16 +147,74 @@ def test_the_gradients_that_callbacks_see_are_those_of_the_loss() -> None:
         assert_same(a, b)
 
 
-@pytest.mark.parametrize("batch", [3, 21, 41])
-def test_a_killed_training_in_fp16_goes_on_bit_for_bit(tmp_path: Path, batch: int) -> None:
-    def options() -> dict[str, Any]:
-        return {"precision": "fp16", "scaler": GradScaler(2.0**20, growth_interval=2)}
+WAYS: dict[str, dict[str, Any]] = {
+    "an objective, two batches a step": {},
+    "compiled, two batches a step": {"metrics": ["accuracy"], "compile": True},
+    "compiled, a batch a step": {"metrics": ["accuracy"], "compile": True, "accumulate": 1},
+    "as it is, a batch a step": {"metrics": ["accuracy"], "compile": False, "accumulate": 1},
+    "in pieces": {"metrics": ["accuracy"], "micro_batch": 2},
+}
 
-    whole = everything(**options())
+
+@pytest.mark.parametrize("batch", [3, 21, 41])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_training_in_fp16_goes_on_bit_for_bit(
+    tmp_path: Path, way: str, batch: int
+) -> None:
+    """The scale falls at first and rises later, before and after the kill."""
+
+    def train(*args: Any, **options: Any) -> tuple[Any, float]:
+        scaler = GradScaler(2.0**20, growth_interval=2)
+        found = everything(*args, precision="fp16", scaler=scaler, **WAYS[way], **options)
+        return found, scaler.get_scale()
+
+    whole, scale = train()
     path = tmp_path / "run.safetensors"
     with pytest.raises(Killed):
-        everything(path, kill=batch, **options())
-    same(everything(path, resume=True, **options()), whole)
+        train(path, kill=batch)
+    saved = float(bp.load(path)["scaler"]["scale"])
+    assert batch == 3 or saved < 2.0**20
+    found, last = train(path, resume=True)
+    same(found, whole)
+    assert last == scale
+
+
+def test_a_checkpoint_without_a_scale_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    everything(path)
+    with pytest.raises(bp.errors.CheckpointError, match="no part 'scaler'"):
+        everything(path, resume=True, precision="fp16")
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize(
+    "rule", [bp.train.GradientNorm(1e-9), bp.train.LossChange(1e-9)], ids=["gradient", "loss"]
+)
+def test_no_rule_takes_a_step_that_was_left_out_for_the_end(rule: Any, compile: bool) -> None:
+    """The scale is too large for many steps of the whole data, so that no loss changes at first."""
+    model, scaler = mlp(), GradScaler(2.0**40)
+    optimizer = bp.optim.Adam(model, lr=0.05)
+    options: dict[str, Any] = {"batch_size": 60, "precision": "fp16", "scaler": scaler}
+    result = fit_classes(
+        model, optimizer=optimizer, epochs=60, stop=rule, compile=compile, **options
+    )
+    losses = result.history["loss"]
+    assert losses[0] == losses[10] > losses[-1]
+    assert result.stopped_by == "reached 60 epochs"
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_a_gradient_that_is_never_finite_is_told() -> None:
+    """sqrt has an infinite slope at 0: no scale is small enough."""
+
+    def steep(prediction: Any, y: Any) -> Any:
+        return (prediction - bp.stop_gradient(prediction)).mean() ** 0.5
+
+    model = mlp()
+    before = arrays(model)
+    with pytest.raises(bp.errors.NonFiniteError, match="none of these steps was made"):
+        fit_classes(model, loss=steep, epochs=20, precision="fp16")
+    assert_same(arrays(model), before)
 
 
 def test_bad_options_are_told_before_the_first_step() -> None:
@@ -158,7 +222,11 @@ def test_bad_options_are_told_before_the_first_step() -> None:
     before = arrays(model)
     with pytest.raises(bp.errors.ArgumentError, match="precision: expected one of 'fp32', 'tf32'"):
         fit_classes(model, precision="float16")
-    with pytest.raises(bp.errors.ArgumentError, match=r"scaler: expected a bpgpu\.optim\.GradScaler"):
+    with pytest.raises(bp.errors.ArgumentError, match="precision: expected one of"):
+        fit_classes(model, precision=["bf16"])
+    with pytest.raises(
+        bp.errors.ArgumentError, match=r"scaler: expected a bpgpu\.optim\.GradScaler"
+    ):
         fit_classes(model, scaler=1024.0)
     with pytest.raises(bp.errors.ArgumentError, match="L-BFGS"):
         fit_classes(model, precision="fp16", optimizer=bp.optim.LBFGS(model))

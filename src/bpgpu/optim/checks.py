@@ -22,6 +22,15 @@ def refuse_torch_only(who: str, options: dict[str, Any]) -> None:
             raise TypeError(f"{who}: the option {name!r} does not exist here: {why}. Leave it out")
 
 
+def check_condition(who: str, only_if: Any) -> None:
+    """Raise unless the condition of a step is one for all entries."""
+    if (shape := tuple(getattr(only_if, "shape", ()))) != ():
+        raise ShapeError(
+            f"{who}: only_if must be 0-d, one answer for the whole step, got shape {shape}; pass what "
+            "GradScaler.unscale returns, or xp.all(...)"
+        )
+
+
 def as_python(value: Any) -> Any:
     """An option with NumPy's scalars as Python's numbers, which take the dtype of the arrays they meet."""
     if isinstance(value, tuple):

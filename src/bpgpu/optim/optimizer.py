@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from bpgpu.autodiff.array import Array as Traced
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
+from bpgpu.backend.precision import overflow_expected
 from bpgpu.errors import ShapeError, TraceError
 from bpgpu.optim import checkpoint
 from bpgpu.optim.arrays import (
@@ -25,7 +27,7 @@ from bpgpu.optim.arrays import (
     scalar,
     working,
 )
-from bpgpu.optim.checks import as_python, refuse_torch_only
+from bpgpu.optim.checks import as_python, check_condition, refuse_torch_only
 from bpgpu.optim.gradients import match
 from bpgpu.optim.groups import Group, Groups, State
 from bpgpu.optim.packs import Packs, place_of
@@ -113,6 +115,7 @@ class Optimizer(Groups):
                 f"{self._who}.step: expected gradients, got {_described(grads)}. Here gradients are values: "
                 "value, grads = bpgpu.value_and_grad(loss)(model, x, y), then optimizer.step(grads)"
             )
+        check_condition(f"{self._who}.step", only_if)
         arrays = present = self._adopted()
         if arrays.keys() != self.group_of.keys():  # a layer was added or taken away
             arrays = {n: arrays.get(n, self._known[n]) for n in self.group_of}
@@ -160,6 +163,7 @@ class Optimizer(Groups):
         Nothing that was given is changed, and nothing of the optimizer but its options is read. It can be compiled and
         differentiated. `only_if` is that of `step`.
         """
+        check_condition(f"{self._who}.update", only_if)
         places = Parameters(self._who, plain(params))
         arrays = places.read()
         found = self._match("update", grads, arrays)
@@ -170,7 +174,8 @@ class Optimizer(Groups):
             xp = array_namespace(arrays[path], g)
             p = copied(xp, arrays[path])
             s = {k: copied(xp, v) for k, v in states[path].items()}
-            p, s = self.advance(p, g, s, {**self.param_groups[i], "lr": state["lr"][i]})
+            with nullcontext() if only_if is None else overflow_expected(xp):
+                p, s = self.advance(p, g, s, {**self.param_groups[i], "lr": state["lr"][i]})
             if only_if is not None:
                 p = xp.where(only_if, p, arrays[path])
                 s = {k: xp.where(only_if, v, states[path].get(k, v)) for k, v in s.items()}

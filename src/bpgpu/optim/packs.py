@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend.libraries import namespace_of
+from bpgpu.backend.precision import overflow_expected
 from bpgpu.kernels import LISTED
 from bpgpu.optim.arrays import Array, copied, device_of, store, working_dtype, writable
 
@@ -107,7 +108,8 @@ class Pack:
         xp = array_namespace(arrays[self.names[0]], condition)
         before = {name: copied(xp, arrays[name]) for name in self.names}
         state = {k: copied(xp, v) for k, v in self.state.items()}
-        new = self.step(opt, arrays, grads, h)
+        with overflow_expected(xp):
+            new = self.step(opt, arrays, grads, h)
         self.keep({k: xp.where(condition, v, state.get(k, v)) for k, v in self.state.items()})
         return {n: store(p, xp.where(condition, p, before[n])) for n, p in new.items()}
 

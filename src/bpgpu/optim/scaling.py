@@ -8,6 +8,7 @@ from typing import Any
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import raw
+from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend import default_namespace, host
 from bpgpu.backend.libraries import namespace_of
@@ -15,8 +16,8 @@ from bpgpu.optim.arrays import Array, device_of, fitted, scalar, store, working_
 from bpgpu.optim.checks import Options
 from bpgpu.optim.clip import _arrays
 
-_LARGEST = 2.0**127
-"""No scale is larger: it is a power of two in float32 as long as the factors are."""
+_LARGEST = 2.0**126
+"""No scale is larger, and none smaller than 1 / this: scale and 1 / scale are then numbers of full precision."""
 
 State = dict[str, Array]
 
@@ -34,15 +35,16 @@ class GradScaler:
         the count of steps in a row starts anew in both cases
 
     *Parameters*
-    `init_scale`: the scale at the start, > 0. Powers of two change no digit of the gradients.
-    `growth_factor`: > 1. `backoff_factor`: in (0, 1). `growth_interval`: >= 1.
+    `init_scale`: the scale at the start, in [2**-126, 2**126], which it never leaves. Powers of two change no digit of
+    the gradients. `growth_factor`: > 1. `backoff_factor`: in (0, 1). `growth_interval`: >= 1.
 
     *Raises* `ValueError` for options out of range.
 
     *Notes* No value is looked at: a step that is left out is one whose results `where` discards. So it can be compiled
-    and captured, and waits for no device. The state is `{"scale", "growth_tracker"}`, two 0-d arrays; the methods take
-    another one as `state`, and then change nothing: that is the pure form, for `jax.jit`. `bpgpu.fit` uses a scaler by
-    itself with `precision="fp16"`.
+    and captured, and waits for no device. NumPy warns of the infinities of such a step in a loop of one's own, unless
+    it is told `np.errstate(over="ignore", invalid="ignore")`. The state is `{"scale", "growth_tracker"}`, two 0-d
+    arrays; the methods take another one as `state`, and then change nothing: that is the pure form, for `jax.jit`.
+    `bpgpu.fit` uses a scaler by itself with `precision="fp16"`.
 
     *References* P. Micikevicius et al., Mixed precision training (2018), section 3.2; names and rule are those of
     `torch.amp.GradScaler`.
@@ -76,14 +78,13 @@ class GradScaler:
                 "growth_interval": growth_interval,
             },
         )
-        check("init_scale", low=0, high=_LARGEST)
+        check("init_scale", low=1 / _LARGEST, high=_LARGEST)
         check("growth_factor", low=1)
         check("backoff_factor", low=0, below=1)
         check("growth_interval", low=1)
         check.need(
-            init_scale > 0 and growth_factor > 1 and backoff_factor > 0,
-            "init_scale and backoff_factor must be above 0 and growth_factor above 1, got "
-            f"{init_scale!r}, {backoff_factor!r} and {growth_factor!r}",
+            growth_factor > 1 and backoff_factor > 0,
+            f"growth_factor must be above 1 and backoff_factor above 0, got {growth_factor!r} and {backoff_factor!r}",
         )
         self.growth_factor, self.backoff_factor = growth_factor, backoff_factor
         self.growth_interval = growth_interval
@@ -107,7 +108,7 @@ class GradScaler:
         return loss * state["scale"]
 
     def unscale(self, grads: Any, state: State | None = None) -> tuple[Any, Array]:
-        """`grads / scale`, and whether all of it is finite: a 0-d array. If it is not, the gradients are 0.
+        """`grads / scale`, and whether all of it is finite: a 0-d array, for `optimizer.step(grads, only_if=finite)`.
 
         Bounds belong after this: `bpgpu.optim.clip_grad_norm(grads, 1.0)`.
         """
@@ -118,14 +119,15 @@ class GradScaler:
             )
         xp = array_namespace(*arrays)
         state = self._beside(raw(arrays[0])) if state is None else state
-        finite = functools.reduce(operator.and_, [xp.all(xp.isfinite(g)) for g in arrays])
         inverse = 1 / state["scale"]
 
         def unscaled(g: Array) -> Array:
-            g = g if "complex" in str(g.dtype) else xp.astype(g, working_dtype(xp, g), copy=False)
-            return xp.where(finite, g * inverse, xp.zeros_like(g))
+            g = g if kind(g.dtype) == "complex" else xp.astype(g, working_dtype(xp, g), copy=False)
+            return g * inverse
 
-        return trees.map(unscaled, grads), finite
+        grads = trees.map(unscaled, grads)
+        parts = [xp.all(xp.isfinite(g)) for _, g in trees.items(grads)]
+        return grads, functools.reduce(operator.and_, parts)
 
     def update(self, finite: Array, state: State | None = None) -> State:
         """The state after a step, of which `unscale` has told whether it was finite."""
@@ -135,10 +137,10 @@ class GradScaler:
         scale, count = state["scale"], state["growth_tracker"] + 1
         due = count >= self.growth_interval
         one = xp.ones_like(scale)
-        grows = due & (scale <= _LARGEST / self.growth_factor)
-        factor = xp.where(grows, self.growth_factor * one, one)
+        factor = xp.where(due, self.growth_factor * one, one)
+        factor = xp.where(finite, factor, self.backoff_factor * one)
         new = {
-            "scale": scale * xp.where(finite, factor, self.backoff_factor * one),
+            "scale": xp.clip(scale * factor, 1 / _LARGEST, _LARGEST),
             "growth_tracker": xp.where(finite & ~due, count, 0 * one),
         }
         if own:

@@ -101,7 +101,7 @@ def fit(
       and batch norm sees the statistics of each piece; dropout draws a mask for each piece.
     - `precision`: `"fp32"`, `"tf32"`, `"bf16"` or `"fp16"`: how matrix products round, see `bpgpu.precision`; `None`:
       as it is set. `scaler`: scales the loss; with `"fp16"`, by default a `bpgpu.optim.GradScaler()`. A step whose
-      gradient overflows is then left out; it counts as a step.
+      gradient overflows is then left out; it counts as a step. Validation runs in the same precision.
     - `ema`: the decay of an average of the weights, such as 0.999, or a `bpgpu.optim.EMA`; it is what is validated.
     - `sample_weight`: how much each example counts, `(N,)`. `class_weight`: by class, a dict or one for each class. The
       loss of a batch is `sum(w l) / sum(w)`, the metrics are weighted too; validation is not.
@@ -111,7 +111,9 @@ def fit(
       the whole step is captured as one graph. What cannot be replayed runs as it is. `"auto"`: so for models of NumPy's
       and CuPy's arrays with `loss=`. `False`: not.
     - `check_finite`: `"loss"`: NaN or infinity in the data, and in the loss where looking is free, else at the end of
-      an epoch; `"steps"`: in the loss and the gradients of each step, also on a GPU; `False`: nowhere.
+      an epoch; `"steps"`: in the loss and the gradients of each step, also on a GPU; `False`: nowhere. With a scaler,
+      gradients that are not finite are its business, until no scale is small enough: that is told at the end of an
+      epoch.
 
     *Returns* a `Result`: `history`, `stopped_by`, `device`, `plot()`, `to_csv(path)`.
 
@@ -154,7 +156,7 @@ def fit(
     if isinstance(optimizer, LBFGS) and micro_batch is not None:
         raise ArgumentError("micro_batch: L-BFGS evaluates each batch as a whole; leave it out")
     name = current() if precision is None else precision
-    if name not in FORMATS:
+    if name not in tuple(FORMATS):
         raise ArgumentError(
             f"precision: expected one of {', '.join(map(repr, FORMATS))}, or None for what bpgpu.precision() says, got "
             f"{precision!r}"

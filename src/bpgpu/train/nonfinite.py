@@ -12,6 +12,9 @@ from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
 from bpgpu.errors import NonFiniteError
 
+HOPELESS = 2.0**-40
+"""Below this scale it is not the scale that makes the gradients overflow."""
+
 
 class Watch:
     """Looks at the loss of each step where that is free, and at the end of each epoch everywhere.
@@ -42,13 +45,21 @@ class Watch:
                     f"fit: the loss of step {run.step + 1} is finite, but the gradient of '{path}' is not. {_REMEDY}"
                 )
 
-    def epoch(self, loss: float, step: int) -> None:
-        """Where values are not looked at on the way, the mean of the epoch tells."""
-        if self.loss and not math.isfinite(loss):
+    def epoch(self, run: Any, loss: float) -> None:
+        """Where values are not looked at on the way, the mean of the epoch tells, and the scale of the loss."""
+        if not self.loss:
+            return
+        if not math.isfinite(loss):
             where = first_parameter(self.model)
             raise NonFiniteError(
-                f"fit: the loss became {loss} in the epoch that ended with step {step}{where}. Pass "
+                f"fit: the loss became {loss} in the epoch that ended with step {run.step}{where}. Pass "
                 f"check_finite='steps' to see the step and the layer. {_REMEDY}"
+            )
+        if run.scaler is not None and (scale := run.scaler.get_scale()) < HOPELESS:
+            raise NonFiniteError(
+                f"fit: the gradients of step {run.step} and of many before are not finite, though the loss is, and is "
+                f"scaled by no more than {scale:.0e}: none of these steps was made. Train without a scaler, in "
+                "precision='fp32' and with check_finite='steps', to see which gradient it is"
             )
 
 

@@ -37,7 +37,8 @@ class Run:
 
     *Attributes* `epoch`, `step`: how many epochs and steps of the optimizer are done. `batch`: how many batches were
     used; with `accumulate=k`, `k` of them make a step. `history`: a list for each name, with a value for each epoch.
-    `loss`: of the last batch, an array. `grads`: of the last step, before clipping. `stopped_by`: why training ends,
+    `loss`: of the last batch, an array. `grads`: of the last step, before clipping; not finite in one that was left out
+    for that. `stopped_by`: why training ends,
     `None` while it goes on.
     """
 
@@ -77,6 +78,8 @@ class Run:
             if scaler is None
             else scaled_gradient(function, scaler, bool(metrics))
         )
+        self._finite: Array = None
+        """Of the last step, whether its gradient was finite; `None` without a scaler, which asks."""
         self._whole: Any = None
         """All of a step in one function, where it is captured as one graph."""
 
@@ -104,6 +107,11 @@ class Run:
         """The names that the history has."""
         extra = [] if self.validation_meters is None else self.validation_meters.names
         return [*self.meters.names, *extra]
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the last step has changed nothing, since its gradient was not finite. This waits for the device."""
+        return self._finite is not None and not bool(self._finite)
 
     def higher_is_better(self, name: str) -> bool:
         found = {m.name: m.higher_is_better for m in self.meters.metrics}
@@ -190,7 +198,7 @@ class Run:
     def _measured(self) -> dict[str, Any]:
         """What the epoch has given, and what the validation data give."""
         measured = self.meters.compute()
-        self.watch.epoch(measured["loss"], self.step)
+        self.watch.epoch(self, measured["loss"])
         self.meters.reset()
         if self.validation is not None and self.validation_meters is not None:
             averaged = contextlib.nullcontext() if self.ema is None else self.ema.applied()
@@ -234,7 +242,7 @@ class Run:
         if self._with_prediction:
             self.meters.update(prediction, batch[1], weight)
         if self._whole is not None:
-            self.grads = grads
+            self.grads, self._finite = grads
             self._stepped()
             return True
         if self.accumulator is not None:
@@ -246,7 +254,7 @@ class Run:
 
     def _use(self, grads: Any) -> None:
         """A step of the optimizer, and what goes with it."""
-        self.grads = self._update(grads)
+        self.grads, self._finite = self._update(grads)
         self._stepped()
 
     def _stepped(self) -> None:

@@ -15,7 +15,7 @@ class StopRule:
 
     A rule defines `after_step`, which is asked after each step of the optimizer, or `after_epoch`, or both. They
     return why training should end, with the numbers, or `None`. `run` is the training: `run.step`, `run.epoch`,
-    `run.history`, `run.grads`, `run.loss`, `run.model`.
+    `run.history`, `run.grads`, `run.loss`, `run.left_out`, `run.model`.
 
     What a rule keeps from one call to the next goes into the names of `kept`, so that a checkpoint has it.
     """
@@ -203,6 +203,9 @@ class LossChange(StopRule):
     row.
 
     *Parameters* `monitor`: what to look at, a name in the history.
+
+    *Notes* After a step that was left out (see `bpgpu.optim.GradScaler`) a loss that does not change tells nothing, so
+    an epoch that ends with one is passed over.
     """
 
     kept = ("before", "small")
@@ -219,6 +222,8 @@ class LossChange(StopRule):
         self.before, self.small = None, 0
 
     def after_epoch(self, run: Any) -> str | None:
+        if run.left_out:
+            return None
         value, before = run.history[self.monitor][-1], self.before
         self.before = value
         change = math.inf if before is None else abs(value - before)

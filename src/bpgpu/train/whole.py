@@ -31,17 +31,20 @@ class Update(NamedTuple):
     scaler: Any = None
     average: Any = None
 
-    def __call__(self, grads: Any) -> Any:
-        """The scale taken out, bounds, the optimizer, the average; the gradient before the bounds."""
-        if self.scaler is None:
-            self.optimizer.step(self.bounds(grads))
-        else:
+    def __call__(self, grads: Any) -> tuple[Any, Any]:
+        """The scale taken out, bounds, the optimizer, the average.
+
+        *Returns* the gradient before the bounds, and with a scaler whether it was finite, an array.
+        """
+        finite = None
+        if self.scaler is not None:
             grads, finite = self.scaler.unscale(grads)
-            self.optimizer.step(self.bounds(grads), only_if=finite)
+        self.optimizer.step(self.bounds(grads), only_if=finite)
+        if self.scaler is not None:
             self.scaler.update(finite)
         if self.average is not None:
             self.average.step()
-        return grads
+        return grads, finite
 
 
 def scaled_gradient(
@@ -67,13 +70,13 @@ def whole_step(
 ) -> Callable[..., Any]:
     """`step(model, batch, weight)`: gradient and update.
 
-    *Returns* what `gradient` gives, with `None` in place of the gradients where nobody asks for them: a graph would
-    have to copy all of them out of its memory.
+    *Returns* what `gradient` gives, with what `update` returns in place of the gradients, and in that `None` in place
+    of gradients that nobody asks for: a graph would have to copy all of them out of its memory.
     """
 
-    def step(model: Any, batch: Any, weight: Any) -> tuple[Any, Any]:
+    def step(model: Any, batch: Any, weight: Any) -> tuple[Any, tuple[Any, Any]]:
         value, grads = gradient(model, batch, weight)
-        grads = update(grads)
-        return value, grads if with_grads else None
+        grads, finite = update(grads)
+        return value, (grads if with_grads else None, finite)
 
     return step
