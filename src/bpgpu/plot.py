@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bpgpu.errors import ArgumentError, MissingFileError, MissingPackageError
+from bpgpu.io import atomic
 
 PREFIXES = ("val_", "validation_", "validation ")
 """How the names of columns begin that were measured on the validation data."""
@@ -30,19 +31,20 @@ def plot(history: Mapping[str, Sequence[Any]], path: str | os.PathLike[str] | No
 
     *Parameters* `history`: a dict of lists with a value for each epoch, as `fit` returns it. Columns `"val_loss"`,
     `"val_accuracy"` stand with `"loss"`, `"accuracy"`; a column `"epoch"`, if there is one, numbers the epochs. `path`:
-    also save the figure there, in the format that the ending says.
+    also save the figure there, in the format that the ending says; whole, or not at all.
 
     *Returns* a `matplotlib.figure.Figure`. It belongs to no window and needs no display: it shows in a notebook, and
     `figure.savefig` saves it.
 
-    *Raises* `MissingPackageError` without matplotlib; `ArgumentError` if there is nothing to draw; `MissingFileError`
-    if there is no such folder.
+    *Raises* `MissingPackageError` without matplotlib; `ArgumentError` if there is nothing to draw, or for an unknown
+    ending; `MissingFileError` if there is no such folder, `StorageError` if the file cannot be written.
 
     *Notes* The legend gives the last value. Epochs with `None` are passed over; NaN and infinity are gaps, with a red
     mark at the foot. Columns that hold no numbers (a confusion matrix) are left out. A quantity that stays positive and
     changes by more than a factor of 50 has a logarithmic axis, and says so.
     """
     figures, ticks = _matplotlib("figure"), _matplotlib("ticker")
+    ending = "" if path is None else check_format("plot", path)
     columns = {name: list(values) for name, values in _checked(history).items()}
     epochs = columns.pop("epoch", None)
     panels = _panels(columns)
@@ -55,19 +57,29 @@ def plot(history: Mapping[str, Sequence[Any]], path: str | os.PathLike[str] | No
     down = math.ceil(len(panels) / across)
     figure = figures.Figure(figsize=(4.7 * across, 3.4 * down), dpi=120, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.05)
-    figure._repr_png_ = functools.partial(_png, figure)
+    figure._repr_png_ = functools.partial(_drawn, figure)
     for i, (name, curves) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(down, across, i)
         _draw(axes, name, curves, epochs)
         axes.xaxis.set_major_locator(ticks.MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if path is not None:
-        try:
-            figure.savefig(path)
-        except FileNotFoundError as error:
-            raise MissingFileError(
-                f"plot: there is no folder '{Path(path).parent}'; make it first"
-            ) from error
+        atomic.write(Path(path), [_drawn(figure, ending)])
     return figure
+
+
+def check_format(who: str, path: str | os.PathLike[str]) -> str:
+    """The format in which a figure is saved at `path`, by its ending; an error if it could not be."""
+    place = atomic.checked_path(who, path)
+    known = _matplotlib("backend_bases").FigureCanvasBase.filetypes
+    ending = place.suffix[1:].lower()
+    if ending not in known:
+        raise ArgumentError(
+            f"{who}: '{path}' should end with the name of a format, such as .png, .svg or .pdf; known are "
+            f"{', '.join(sorted(known))}"
+        )
+    if not place.parent.is_dir():
+        raise MissingFileError(f"{who}: there is no folder '{place.parent}'; make it first")
+    return ending
 
 
 def _draw(
@@ -195,8 +207,8 @@ def _matplotlib(part: str) -> Any:
         ) from error
 
 
-def _png(figure: Any) -> bytes:
-    """The figure as a notebook shows it, without pyplot."""
+def _drawn(figure: Any, ending: str = "png") -> bytes:
+    """The figure as a file; without pyplot, which a notebook would need else."""
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format=ending)
     return file.getvalue()

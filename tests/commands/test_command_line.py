@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,80 @@ def test_as_a_module_in_a_process_of_its_own(folder: Path) -> None:
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("bpgpu train: --target: there is no column 'nothing'")
+
+
+def test_nothing_is_written_over_that_is_read(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    common = ["train", name, "--target", "kind", "--epochs", "1"]
+    error = failing([*common, "--save", f"../{folder.name}/{name}"], capsys)
+    assert "is the table too, and would be written over" in error
+    assert "--plot: 'm.png' is --save too" in failing(
+        [*common, "--save", "m.png", "--plot", "m.png"], capsys
+    )
+    assert sorted(p.name for p in folder.iterdir()) == [name]
+    assert main(common) == 0
+    capsys.readouterr()
+    model = (folder / "flowers.safetensors").read_bytes()
+    use = ["predict", "flowers.safetensors", name, "--out"]
+    assert "is the model too" in failing([*use, "flowers.safetensors"], capsys)
+    assert "is the table too" in failing([*use, name], capsys)
+    assert (folder / "flowers.safetensors").read_bytes() == model
+
+
+def test_a_plot_of_an_unknown_format_is_told_before_training(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    for plot in ("curves.foo", "curves"):
+        error = failing(["train", name, "--target", "kind", "--plot", plot], capsys)
+        assert f"--plot: '{plot}' should end with the name of a format, such as .png" in error
+    assert sorted(p.name for p in folder.iterdir()) == [name]
+
+
+def test_a_plot_without_matplotlib_is_told_before_training(
+    folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = flowers(folder)
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    error = failing(["train", name, "--target", "kind", "--plot", "c.png"], capsys)
+    assert "plot needs the package matplotlib" in error
+    assert sorted(p.name for p in folder.iterdir()) == [name]
+
+
+def test_other_delimiters_and_encodings(folder: Path, capsys: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f};{'größer' if a > 0 else 'kleiner'}" for a in rng.normal(size=60)]
+    (folder / "t.csv").write_bytes("\n".join(["höhe;klasse", *rows]).encode("latin-1"))
+    common = ["train", "t.csv", "--target", "klasse"]
+    error = failing([*common, "--delimiter", ";"], capsys)
+    assert "is not text in utf-8" in error
+    assert "perhaps 'latin-1'" in error
+    how = ["--delimiter", ";", "--encoding", "latin-1"]
+    assert "encoding: expected one of" in failing([*common, "--encoding", "latin-99"], capsys)
+    assert main([*common, *how, "--epochs", "30"]) == 0
+    assert "'klasse' is 2 classes" in capsys.readouterr().out
+    assert main(["predict", "t.safetensors", "t.csv", *how]) == 0
+    assert "größer" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_with_130_and_writes_nothing(folder: Path) -> None:
+    name = flowers(folder)
+    command = [sys.executable, "-u", "-m", "bpgpu", "train", name, "--target", "kind"]
+    command += ["--epochs", "1000000", "--lr", "1e-9"]
+    source = {"PYTHONPATH": str(Path(bp.__file__).parents[1])}
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **source},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    assert process.stdout is not None
+    while "epoch" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in error
+    assert sorted(p.name for p in folder.iterdir()) == [name]

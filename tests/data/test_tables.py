@@ -108,7 +108,7 @@ def test_missing_numbers_are_an_error_or_replaced(path: Any, word: str) -> None:
         ('a,b\n1,"2\n', {}, "line 2: unexpected end of data"),
         ('a,b\n1,"2"x\n', {}, "line 2: ',' expected after '\"'"),
         ("a,b\n1," + "2" * 200_000 + "\n", {}, "line 2: field larger than field limit"),
-        (b"a,b\n1,2\n\xff,3\n", {}, "line 3: is not text in utf-8 .byte 0xff: invalid start byte.; pass its encoding"),
+        (b"a,b\n1,2\n\xff,3\n", {}, "line 3: is not text in utf-8 .byte 0xff: invalid start byte.; give its encoding"),
         ("a\n1\n", {"target": "a"}, "no column left for x"),
         (gzip.compress(b"a\n1\n", mtime=0)[:-5], {}, "the gzip file is damaged or cut off"),
         (gzip.compress(b"a\n" + b"1\n" * 10_000, mtime=0), {"max_bytes": 100}, "holds more than 100 bytes"),

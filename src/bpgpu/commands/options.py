@@ -17,6 +17,27 @@ def device(parser: Parser) -> None:
     )
 
 
+def text(parser: Parser) -> None:
+    """How a CSV file is to be read."""
+    parser.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        default=",",
+        metavar="CHAR",
+        help="between two fields (a comma); 'tab' for tabs",
+    )
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="of the file (utf-8), such as latin-1"
+    )
+
+
+def _delimiter(text: str) -> str:
+    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(found) != 1 or found in '\r\n"':
+        raise argparse.ArgumentTypeError(f"expected one character, or 'tab', got {text!r}")
+    return found
+
+
 def whole(least: int) -> Callable[[str], int]:
     """A whole number that is large enough."""
 

@@ -11,8 +11,8 @@ from typing import Any
 import bpgpu as bp
 from bpgpu.commands import options as given
 from bpgpu.commands import tabular
-from bpgpu.commands.tabular import Recipe
-from bpgpu.data.kinds import Kind, column_kinds
+from bpgpu.commands.tabular import Recipe, Source
+from bpgpu.data.kinds import Kind
 from bpgpu.errors import DataError
 from bpgpu.io import atomic
 
@@ -21,6 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the file that 'train' saved")
     parser.add_argument("file", help="a CSV file with the same columns; the target may be missing")
     parser.add_argument("--out", metavar="FILE", help="a CSV file for the answers (default: shown)")
+    given.text(parser)
     given.device(parser)
 
 
@@ -28,11 +29,15 @@ def run(options: argparse.Namespace) -> int:
     device = bp.device(options.device)
     if options.out is not None:
         tabular.checked_output("--out", options.out)
+        tabular.check_apart(
+            {"the model": options.model, "the table": options.file, "--out": options.out}
+        )
     content = bp.load(options.model)
     recipe = tabular.recipe_of(content.get("table"), options.model)
     model = recipe.model()
     bp.load(options.model, model=model)
-    data = tabular.read(options.file, _inputs(options.file, recipe), None)
+    source = tabular.Source(options.file, options.delimiter, options.encoding)
+    data = tabular.read(source, _inputs(source, recipe), None)
     x, strange = recipe.inputs(data)
     for name, words in strange.items():
         shown = ", ".join(f"'{word}'" for word in words[:5]) + (" ..." if len(words) > 5 else "")
@@ -51,16 +56,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _inputs(path: str, recipe: Recipe) -> list[Kind]:
+def _inputs(source: Source, recipe: Recipe) -> list[Kind]:
     """The columns that the model reads, each of its kind."""
     words = [column.name for column in recipe.columns if column.words is not None]
-    kinds, _ = column_kinds(path, words=words, only=[column.name for column in recipe.columns])
+    kinds, _ = source.kinds(words, [column.name for column in recipe.columns])
     found = {kind.name: kind for kind in kinds}
     for column in recipe.columns:
         tabular.check_column("the model", column.name, [kind.name for kind in kinds])
         if column.words is None and found[column.name].is_words:
             raise DataError(
-                f"column '{column.name}' held numbers when the model was trained, and holds words in '{path}'"
+                f"column '{column.name}' held numbers when the model was trained, and holds words in '{source.path}'"
             )
     return [found[column.name] for column in recipe.columns]
 

@@ -11,7 +11,7 @@ import itertools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpgpu as bp
 from bpgpu.data import read_csv
@@ -101,11 +101,24 @@ def recipe_of(saved: Any, path: str) -> Recipe:
 # ---- reading
 
 
+class Source(NamedTuple):
+    """A CSV file, and how it is read."""
+
+    path: str
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+    def kinds(self, words: list[str], only: list[str] | None = None) -> tuple[list[Kind], int]:
+        """What its columns hold, and how many rows it has."""
+        how = {"delimiter": self.delimiter, "encoding": self.encoding}
+        return column_kinds(self.path, words=words, only=only, **how)
+
+
 def examined(
-    path: str, target: str, task: str, drop: list[str], words: list[str]
+    source: Source, target: str, task: str, drop: list[str], words: list[str]
 ) -> tuple[list[Kind], Kind, bool]:
     """The columns that are inputs, the target, and whether it is a class; all of it checked."""
-    kinds, rows = column_kinds(path, words=words)
+    kinds, rows = source.kinds(words)
     names = [kind.name for kind in kinds]
     for what, given in (("--target", [target]), ("--drop", drop), ("--words", words)):
         for name in given:
@@ -155,15 +168,17 @@ def _is_class(goal: Kind, task: str) -> bool:
     return task == "classification" or (task == "auto" and (goal.is_words or few))
 
 
-def read(path: str, inputs: list[Kind], goal: Kind | None) -> Any:
+def read(source: Source, inputs: list[Kind], goal: Kind | None) -> Any:
     """The columns as a data set, words as numbers."""
     every = [*inputs, *([] if goal is None else [goal])]
     return read_csv(
-        path,
+        source.path,
         None if goal is None else goal.name,
         columns=[kind.name for kind in inputs],
         categorical=[kind.name for kind in every if kind.is_words],
         header=True,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
     )
 
 
@@ -201,3 +216,17 @@ def checked_output(option: str, path: str) -> None:
         raise ArgumentError(f"{option}: there is no folder '{folder}'; make it first")
     if not os.access(place if place.exists() else folder, os.W_OK):
         raise ArgumentError(f"{option}: '{path}' may not be written; choose another folder")
+
+
+def check_apart(files: dict[str, str | None]) -> None:
+    """Raise if two of these, by what they are, would be the same file."""
+    places: dict[str, str] = {}
+    for what, path in files.items():
+        if path is None:
+            continue
+        place = os.path.normcase(os.path.realpath(path))
+        if place in places:
+            raise ArgumentError(
+                f"{what}: '{path}' is {places[place]} too, and would be written over; give another name"
+            )
+        places[place] = what

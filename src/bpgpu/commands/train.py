@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bpgpu as bp
+from bpgpu import plot as plotting
 from bpgpu.commands import options as given
 from bpgpu.commands import tabular
 from bpgpu.commands.tabular import Recipe
@@ -54,6 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--test", type=given.real(0, 1), default=0.2, help="share of rows held out (0.2)"
     )
     parser.add_argument("--seed", type=given.whole(0), default=0, help="of all that is drawn (0)")
+    given.text(parser)
     given.device(parser)
 
 
@@ -69,10 +71,11 @@ class Parts:
 def run(options: argparse.Namespace) -> int:
     device = bp.device(options.device)
     save, plot = _outputs(options)
+    source = tabular.Source(options.file, options.delimiter, options.encoding)
     inputs, goal, is_class = tabular.examined(
-        options.file, options.target, options.task, options.drop, options.words
+        source, options.target, options.task, options.drop, options.words
     )
-    data = tabular.read(options.file, inputs, goal)
+    data = tabular.read(source, inputs, goal)
     recipe, parts = _prepared(data, inputs, goal, is_class, options)
     bp.seed(options.seed)
     model = recipe.model(options.dropout)
@@ -117,6 +120,8 @@ def _outputs(options: argparse.Namespace) -> tuple[str, str | None]:
     tabular.checked_output("--save", save)
     if plot is not None:
         tabular.checked_output("--plot", plot)
+        plotting.check_format("--plot", plot)
+    tabular.check_apart({"the table": options.file, "--save": save, "--plot": plot})
     return save, plot
 
 

@@ -98,7 +98,7 @@ class _Bounded(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise DataError(
-                f"{self._name}: holds more than {self._limit} bytes; pass a larger max_bytes if it should"
+                f"{self._name}: holds more than {self._limit} bytes; allow more (max_bytes) if it should"
             )
         buffer[: len(data)] = data
         return len(data)
@@ -123,8 +123,8 @@ def opened_text(path: Location, encoding: str, limit: int = LIMIT) -> Iterator[i
             yield io.TextIOWrapper(source, encoding=name, newline="")
         except UnicodeError as error:
             raise DataError(
-                f"{in_words(path)}: {_where(path, name, limit)}is not text in {encoding} ({_reason(error)}); pass its "
-                "encoding, perhaps encoding='latin-1'"
+                f"{in_words(path)}: {_where(path, name, limit)}is not text in {encoding} ({_reason(error)}); give its "
+                "encoding, perhaps 'latin-1'"
             ) from None
 
 

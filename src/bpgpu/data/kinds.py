@@ -47,19 +47,25 @@ class _Seen:
 
 
 def column_kinds(
-    path: Location, *, words: Sequence[str] = (), only: Sequence[str] | None = None
+    path: Location,
+    *,
+    words: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
 ) -> tuple[list[Kind], int]:
     """The columns of a file with names in its first line, and how many rows it has.
 
     *Parameters* `words`: columns that hold words, though some of them may look like numbers. `only`: look at these
-    columns alone, as far as they are there; of the others just the names are given.
+    columns alone, as far as they are there; of the others just the names are given. `delimiter`, `encoding`: as
+    `read_csv` has them.
 
     *Raises* `DataError` that names line and column for a field that is empty or says NA, and for columns that hold
     numbers in some lines and words in others; for a file without rows.
     """
     file = in_words(path)
-    with opened_text(path, "utf-8", LIMIT) as text:
-        records = tables.records(text, ",", file)
+    with opened_text(path, encoding, LIMIT) as text:
+        records = tables.records(text, delimiter, file)
         table = tables.Table(file, records, True)
         seen = {i: _Seen() for i, name in enumerate(table.names) if only is None or name in only}
         count = 0
