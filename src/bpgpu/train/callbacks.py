@@ -21,8 +21,9 @@ class Callback:
 
     `run.epoch` and `run.step` are the epochs and the steps of the optimizer that are done, `run.history` a dict of
     lists with one entry for each epoch, `run.loss` the loss of the last batch (an array on the device: reading it waits
-    for a GPU), `run.grads` the gradients of the last step, `run.model`, `run.optimizer`. `run.stop("why")` ends the
-    training after the step or epoch that is under way.
+    for a GPU), `run.grads` the gradients of the last step, `run.left_out` whether it was left out because these are not
+    finite (reading waits, too), `run.model`, `run.optimizer`. `run.stop("why")` ends the training after the step or
+    epoch that is under way.
     """
 
     def on_train_begin(self, run: Any) -> None:
