@@ -85,6 +85,27 @@ ALL = sorted(
 )
 
 
+@pytest.mark.parametrize(
+    ("growth", "backoff", "interval", "tolerance"),
+    [(2.0, 0.5, 5, 0.0), (4.0, 0.5, 1, 0.0), (1.7, 0.3, 3, 1e-4)],
+)
+def test_a_long_sequence_of_scales(
+    growth: float, backoff: float, interval: int, tolerance: float
+) -> None:
+    """By the function that torch's scaler calls, over a thousand steps of which some are not finite."""
+    scaler = optim.GradScaler(1000.0, growth, backoff, interval)
+    scale, tracker = torch.tensor(1000.0), torch.zeros((), dtype=torch.int32)
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        # seldom where the scale is large, so that it stays in its range
+        finite = rng.random() < (0.2 if scaler.get_scale() > 1000 else 0.95)
+        found_inf = torch.tensor(0.0 if finite else 1.0)
+        torch._amp_update_scale_(scale, tracker, found_inf, growth, backoff, interval)
+        scaler.update(np.asarray(finite))
+        np.testing.assert_allclose(scaler.get_scale(), scale.item(), rtol=tolerance)
+        assert scaler.state["growth_tracker"] == tracker.item()
+
+
 @pytest.mark.parametrize("name", [n for n in ALL if n not in ("Optimizer", "LBFGS")])
 def test_a_step_that_is_left_out_changes_no_bit(xp: Any, name: str) -> None:
     params = {"w": array(xp, np.ones((3, 2))), "v": array(xp, np.ones((200, 100)))}
@@ -289,6 +310,9 @@ def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
 
 def test_bad_input_is_named() -> None:
     scaler = optim.GradScaler()
+    for habit in (scaler.step, scaler.unscale_):
+        with pytest.raises(TypeError, match=r"optimizer.step\(grads, only_if=finite\)"):
+            habit(optim.SGD([np.ones(2)], lr=0.1))
     with pytest.raises(ValueError, match="no array among the gradients"):
         scaler.unscale({"w": None})
     with pytest.raises(bp.errors.DtypeError, match="floating gradients, got dtype int64"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 from bpgpu import tree as trees
 from bpgpu.autodiff.array import raw
@@ -45,6 +45,8 @@ class GradScaler:
     it is told `np.errstate(over="ignore", invalid="ignore")`. The state is `{"scale", "growth_tracker"}`, two 0-d
     arrays; the methods take another one as `state`, and then change nothing: that is the pure form, for `jax.jit`.
     `bpgpu.fit` uses a scaler by itself with `precision="fp16"`.
+
+    With growth and backoff by powers of two the scales are torch's bit for bit; torch rounds other factors once less.
 
     *References* P. Micikevicius et al., Mixed precision training (2018), section 3.2; names and rule are those of
     `torch.amp.GradScaler`.
@@ -162,6 +164,17 @@ class GradScaler:
             one = xp.ones((), dtype=xp.float32, device=device_of(like))
             self.state = {k: fitted(one, host.to_numpy(v)) for k, v in self.state.items()}
         return self.state
+
+    # ---- habits
+
+    def step(self, *args: Any, **options: Any) -> NoReturn:
+        """Not needed: raises with the form to use here."""
+        raise TypeError(
+            "GradScaler.step: gradients are values here, so the optimizer makes the step: grads, finite = "
+            "scaler.unscale(grads), then optimizer.step(grads, only_if=finite) and scaler.update(finite)"
+        )
+
+    unscale_ = step
 
     # ---- saving and loading
 
