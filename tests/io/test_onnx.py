@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -108,6 +109,66 @@ def test_a_loss_and_update_step_exports_for_any_batch(tmp_path):
                 got[f"output.params.{k}"], want["params"][k], rtol=1e-5, atol=1e-6
             )
         params = want["params"]
+
+
+SCALE = np.float32([2.0, 3.0])
+SHARED = nn.Linear(2, 2)
+
+
+def shifted(x: Any) -> Any:
+    return bp.functional.linear(x * SCALE, SHARED.weight)
+
+
+def holders() -> dict[str, Any]:
+    """Functions that hold arrays, each in another way."""
+    bp.seed(0)
+    model, weight = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)), normal(2, 2)
+
+    class Trainer:
+        def __init__(self) -> None:
+            self.model = model
+
+        def loss(self, x: Any) -> Any:
+            return bp.functional.mse_loss(self.model(x), x)
+
+    return {
+        "closure": lambda x: bp.functional.linear(x, weight),
+        "closure of a Module": lambda x: model(x),
+        "gradients of it": lambda x: bp.value_and_grad(lambda m: bp.functional.mse_loss(m(x), x))(
+            model
+        ),
+        "default": lambda x, w=weight: bp.functional.linear(x, w),
+        "globals": lambda x: SHARED(x) * SCALE,
+        "function in globals": lambda x: shifted(x),
+        "partial": functools.partial(bp.functional.linear, weight=weight),
+        "method": Trainer().loss,
+        "method of a Module": model.forward,
+        "made by bpgpu": bp.value_and_grad(lambda x: bp.functional.mse_loss(model(x), x)),
+    }
+
+
+@pytest.mark.parametrize("name", list(holders()))
+def test_arrays_that_a_function_holds_are_constants_of_the_file(tmp_path, name):
+    function, x = holders()[name], normal(5, 2)
+    bp.io.onnx.export(function, normal(3, 2), tmp_path / "a.onnx")
+    for got, want in zip(run(tmp_path / "a.onnx", x), bp.tree.leaves(function(x)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    assert type(SHARED.weight) is np.ndarray
+
+
+def test_an_array_of_another_library_that_forward_makes_is_told(tmp_path):
+    class Masked(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return bp.functional.linear(x, np.ones((2, 2), np.float32))
+
+    with pytest.raises(ExportError, match=r"Masked '1': cannot be exported.*xp = bpgpu.array_name"):
+        bp.io.onnx.export(nn.Sequential(nn.ReLU(), Masked()), normal(3, 2), tmp_path / "a.onnx")
+
+
+def test_indices_may_be_of_any_integers(tmp_path):
+    table, index = nn.Embedding(5, 3), np.asarray([[0, 4], [1, 1]], np.int32)
+    bp.io.onnx.export(table, index, tmp_path / "a.onnx")
+    np.testing.assert_array_equal(run(tmp_path / "a.onnx", index)[0], table(index))
 
 
 def test_a_step_with_an_optimizer_exports(tmp_path):

@@ -7,7 +7,8 @@ from typing import Any
 
 
 def completed(xp: ModuleType) -> ModuleType:
-    """The namespace of ndonnx with `linalg.vector_norm` and the products that stand in `linalg` too."""
+    """The namespace of ndonnx with `linalg.vector_norm`, the products that stand in `linalg` too, and indices of any
+    integers."""
     full = ModuleType("ndonnx")
     full.__dict__.update({name: getattr(xp, name) for name in dir(xp) if not name.startswith("__")})
 
@@ -28,6 +29,13 @@ def completed(xp: ModuleType) -> ModuleType:
             return xp.sqrt(xp.sum(x * x, **over))
         return xp.sum(size**ord, **over) ** (1 / ord)
 
+    def take(x: Any, indices: Any, /, *, axis: Any = None) -> Any:
+        return xp.take(x, xp.astype(indices, xp.int64), axis=axis)
+
+    def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
+        return xp.take_along_axis(x, xp.astype(indices, xp.int64), axis=axis)
+
+    full.__dict__.update(take=take, take_along_axis=take_along_axis)
     full.__dict__["linalg"] = SimpleNamespace(
         vector_norm=vector_norm,
         matmul=xp.matmul,

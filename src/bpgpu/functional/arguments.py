@@ -11,6 +11,7 @@ from typing import Any
 
 from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.dtypes import kind
+from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.backend.compiling import answered_once
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.backend.look import at_hand
@@ -86,6 +87,7 @@ def same_dtype(function: str, **arrays: Array) -> None:
     model, last = given.popitem()
     for name, x in given.items():
         if x.dtype != last.dtype:
+            array_namespace(x, last)  # of other libraries: that is what is told
             raise DtypeError(
                 f"{function}: expected {name} of dtype {last.dtype}, which {model} has, got {x.dtype}; cast one of "
                 f"them, xp.astype({name}, {model}.dtype)"

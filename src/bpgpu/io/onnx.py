@@ -6,10 +6,10 @@ goes for a function that computes a loss, its gradient and an update.
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from bpgpu import tree as trees
@@ -18,11 +18,13 @@ from bpgpu.errors import (
     ArgumentError,
     BpgpuError,
     ExportError,
+    LibraryError,
     MissingPackageError,
     ShapeError,
 )
 from bpgpu.io import atomic
 from bpgpu.io.onnx_batch import any_batch
+from bpgpu.io.onnx_functions import module_with_constants, with_constants
 
 __all__ = ["export"]
 
@@ -51,7 +53,8 @@ def export(
     *Parameters*
 
     - `model`: a Module, written as it is in eval mode, its weights inside the file; or a function of arrays and trees,
-      such as a step that returns the loss and the updated parameters.
+      such as a step that returns the loss and the updated parameters. Arrays and Modules that a function closes
+      over are constants of the file; a Module is used in the mode that it is in.
     - `example`: what it is called with: an array, or a tuple of arguments, each an array or a tree of arrays. Only
       shapes and dtypes matter. What is no array is a setting and becomes part of the file.
     - `path`: the file, usually `*.onnx`. One that is there is replaced, whole or not at all.
@@ -176,23 +179,10 @@ def _at(inputs: list[Input], size: int) -> list[Input]:
 
 def _in_eval_mode(model: Any, ndonnx: Any) -> Any:
     """A copy of a Module whose arrays are constants of ndonnx, and whose errors name the layer."""
-    twin = copy.deepcopy(model).eval()
+    twin = module_with_constants(model, partial(_constant, ndonnx=ndonnx)).eval()
     for module in twin.modules():
-        fields = module.__dict__
-        for name, value in fields.items():
-            fields[name] = _constants(value, ndonnx)
-        fields["forward"] = _told(module.forward)
+        module.__dict__["forward"] = _told(module.forward)
     return twin
-
-
-def _constants(value: Any, ndonnx: Any) -> Any:
-    if trees.is_array(value):
-        return _constant(value, ndonnx)
-    if type(value) in (list, tuple):
-        return type(value)(_constants(v, ndonnx) for v in value)
-    if type(value) is dict:
-        return {k: _constants(v, ndonnx) for k, v in value.items()}
-    return value
 
 
 def _constant(value: Any, ndonnx: Any) -> Any:
@@ -210,6 +200,11 @@ def _told(forward: Callable[..., Any]) -> Callable[..., Any]:
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
             return forward(*args, **kwargs)
+        except LibraryError as error:
+            raise ExportError(
+                f"cannot be exported to ONNX: {error}. An array that is made inside is made by xp = "
+                "bpgpu.array_namespace(x) of an input, or kept as a buffer"
+            ) from error
         except BpgpuError:
             raise
         except Exception as error:
@@ -234,6 +229,8 @@ def _graph(call: Any, arguments: tuple[Any, ...], inputs: list[Input], ndonnx: A
         raise ExportError(f"export: ONNX has no arrays of this kind: {error}") from error
     stream = iter(given.values())
     filled = [trees.map(lambda _: next(stream), argument) for argument in arguments]
+    if not hasattr(call, "modules"):  # a function: what it writes to is copied for each run
+        call = with_constants(call, partial(_constant, ndonnx=ndonnx))
     output = _told(call)(*filled)
     outputs = {f"output.{path}" if path else "output": leaf for path, leaf in trees.items(output)}
     if not outputs:
