@@ -294,8 +294,12 @@ def test_other_delimiters_and_encodings(folder: Path, capsys: Any) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_with_130_and_writes_nothing(folder: Path) -> None:
     name = flowers(folder)
-    command = [sys.executable, "-u", "-m", "bpgpu", "train", name, "--target", "kind"]
-    command += ["--epochs", "1000000", "--lr", "1e-9"]
+    options = ["train", name, "--target", "kind", "--epochs", "1000000", "--lr", "1e-9"]
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # as on a terminal
+        f"from bpgpu.commands import main; sys.exit(main({options}))"
+    )
+    command = [sys.executable, "-u", "-c", code]
     source = {"PYTHONPATH": str(Path(bp.__file__).parents[1])}
     process = subprocess.Popen(
         command,
@@ -303,7 +307,6 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(folder: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **source},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     assert process.stdout is not None
     while "epoch" not in process.stdout.readline():

@@ -159,27 +159,30 @@ def entered(index: int | None) -> contextlib.AbstractContextManager[Any]:
 
 def memory(index: int | None) -> Memory:
     """The memory of the machine. Linux tells all of it; other systems less."""
-    from pathlib import Path  # here and below, so that `import bpgpu` stays quick
-
     names = os.sysconf_names if hasattr(os, "sysconf") else {}
     page = os.sysconf("SC_PAGE_SIZE") if "SC_PAGE_SIZE" in names else 0
     total = page * os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in names else None
     used = free = None
     with contextlib.suppress(OSError, LookupError):
-        used = page * int(Path("/proc/self/statm").read_text().split()[1])
-        facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        used = page * int(_told("/proc/self/statm").split()[1])
+        facts = dict(line.split(":") for line in _told("/proc/meminfo").splitlines())
         free = 1024 * int(facts["MemAvailable"].split()[0])
     return Memory(used=used, pooled=0, free=free, total=total)
+
+
+def _told(path: str) -> str:
+    """What Linux tells in a file."""
+    with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - pathlib is slow to import
+        return file.read()
 
 
 def name(index: int | None) -> str:
     """The processor and how many of its cores this process may use."""
     import platform
-    from pathlib import Path
 
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = _told("/proc/cpuinfo").splitlines()
         model = next(s for s in lines if s.startswith("model name")).partition(": ")[2]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{model}, {cores} cores"

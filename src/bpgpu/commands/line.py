@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What a user can put right is told in a line on the error stream, with status 2, before any work is done.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a console may lack the letters of a table
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
