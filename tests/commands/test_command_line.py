@@ -317,3 +317,41 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(folder: Path) -> None:
     assert error.splitlines()[-1] == "interrupted"
     assert "Traceback" not in error
     assert sorted(p.name for p in folder.iterdir()) == [name]
+
+
+def test_what_a_stranger_brings_is_told(folder: Path, capsys: Any) -> None:
+    rows = [[i, i % 2] for i in range(40)]
+
+    def error(name: str, head: list[str], rows: list[list[Any]]) -> str:
+        return failing(["train", write(folder / name, head, rows), "--target", "y"], capsys)
+
+    infinite = [*rows[:3], ["inf", 1], *rows[3:]]
+    assert "line 5, column 'a': 'inf' is infinite" in error("inf.csv", ["a", "y"], infinite)
+    infinite = [[a, y] for y, a in infinite]
+    assert "line 5, column 'y': 'inf' is infinite" in error("infinite.csv", ["a", "y"], infinite)
+    lonely = [[i, f"class {i}"] for i in range(40)]
+    assert "has 40 classes in 40 rows" in error("lonely.csv", ["a", "y"], lonely)
+    assert "no column left to predict 'y' from" in error(
+        "one.csv", ["y"], [[i % 2] for i in range(40)]
+    )
+    assert "--delimiter ';'" in error("semicolons.csv", ["a;y"], [[f"{i};1"] for i in range(40)])
+    assert "scale the column" in error(
+        "huge.csv", ["a", "y"], [[f"1e{300 + i % 5}", i % 2] for i in range(40)]
+    )
+    (folder / "wide.csv").write_text("a,y\n1,2\n", encoding="utf-16")
+    assert "perhaps 'utf-16'" in failing(["train", "wide.csv", "--target", "y"], capsys)
+    assert {p.suffix for p in folder.iterdir()} == {".csv"}
+
+
+def test_few_rows_of_different_whole_numbers_are_regressed(folder: Path, capsys: Any) -> None:
+    name = write(folder / "t.csv", ["a", "y"], [[i, i] for i in range(15)])
+    assert main(["train", name, "--target", "y", "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "1 column, 'y' is a number" in out
+
+
+def test_the_version_is_told(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"bpgpu {bp.__version__}\n"

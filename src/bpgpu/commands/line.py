@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import bpgpu
 from bpgpu.commands import bench, check, info, parity, predict, train
 from bpgpu.errors import BpgpuError
 
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="bpgpu",
         description="Train neural networks on the CPU or a CUDA GPU; see what this machine can do.",
     )
+    parser.add_argument("--version", action="version", version=f"bpgpu {bpgpu.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         summary = (command.__doc__ or "").partition("\n")[0].partition(": ")[2].rstrip(".")

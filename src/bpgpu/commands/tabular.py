@@ -22,7 +22,7 @@ FORMAT = 1
 MANY = 50
 """A column of more different words, in more than half of the rows, says nothing about the other rows."""
 FEW = 20
-"""A target of up to so many different whole numbers is taken for classes."""
+"""A target of up to so many different whole numbers, and of two rows for each, is taken for classes."""
 
 Array = Any
 
@@ -128,14 +128,14 @@ def examined(
     goal = kinds[names.index(target)]
     inputs = [kind for kind in kinds if kind.name not in (target, *drop)]
     if not inputs:
-        raise ArgumentError("--drop: no column is left to predict from")
+        raise ArgumentError(f"there is no column left to predict '{target}' from")
     for kind in inputs:
         if kind.is_words and kind.different > max(MANY, rows // 2):
             raise DataError(
                 f"column '{kind.name}' has {kind.different} different words in {rows} rows, which say nothing about "
                 f"other rows; leave it out with --drop '{kind.name}'"
             )
-    return inputs, goal, _is_class(goal, task)
+    return inputs, goal, _is_class(goal, task, rows)
 
 
 def check_column(what: str, name: str, names: list[str]) -> None:
@@ -147,10 +147,13 @@ def check_column(what: str, name: str, names: list[str]) -> None:
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     near = difflib.get_close_matches(name, names, 1)
     meant = f" Did you mean '{near[0]}'?" if near else ""
+    for mark, option in ((";", "';'"), ("\t", "tab"), ("|", "'|'")):
+        if len(names) == 1 and mark in names[0]:
+            meant = f" If fields end with {option}, say --delimiter {option}."
     raise ArgumentError(f"{what}: there is no column '{name}'; the columns are {shown}.{meant}")
 
 
-def _is_class(goal: Kind, task: str) -> bool:
+def _is_class(goal: Kind, task: str, rows: int) -> bool:
     if task == "regression" and goal.is_words:
         raise ArgumentError(
             f"--task regression: the target '{goal.name}' holds words; leave --task out, or choose a column of numbers"
@@ -164,8 +167,14 @@ def _is_class(goal: Kind, task: str) -> bool:
         raise DataError(
             f"the target '{goal.name}' is the same in all rows; there is nothing to learn"
         )
-    few = goal.is_whole and goal.different <= FEW
-    return task == "classification" or (task == "auto" and (goal.is_words or few))
+    few = goal.is_whole and goal.different <= min(FEW, rows // 2)
+    is_class = task == "classification" or (task == "auto" and (goal.is_words or few))
+    if is_class and goal.different > max(2, rows // 2):
+        raise DataError(
+            f"the target '{goal.name}' has {goal.different} classes in {rows} rows, too few of each to learn from; "
+            "choose another column, or one of numbers with --task regression"
+        )
+    return is_class
 
 
 def read(source: Source, inputs: list[Kind], goal: Kind | None) -> Any:

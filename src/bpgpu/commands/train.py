@@ -162,7 +162,7 @@ def _counted(parts: Parts, recipe: Recipe) -> str:
     kind = f"{len(recipe.classes)} classes" if recipe.classes else "a number"
     return (
         f"{train} to train on, {validation} to stop by, {test} to score on; "
-        f"{len(recipe.columns)} columns, '{recipe.target}' is {kind}"
+        f"{len(recipe.columns)} column{'s' * (len(recipe.columns) != 1)}, '{recipe.target}' is {kind}"
     )
 
 

@@ -6,6 +6,7 @@ where the system refuses, and `DataError` where the file is not what it should b
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -124,8 +125,16 @@ def opened_text(path: Location, encoding: str, limit: int = LIMIT) -> Iterator[i
         except UnicodeError as error:
             raise DataError(
                 f"{in_words(path)}: {_where(path, name, limit)}is not text in {encoding} ({_reason(error)}); give its "
-                "encoding, perhaps 'latin-1'"
+                f"encoding, perhaps '{_guess(path)}'"
             ) from None
+
+
+def _guess(path: Location) -> str:
+    """The likeliest encoding of a text that is not UTF-8: by its first two bytes, which say so in UTF-16."""
+    with opened(path, LIMIT) as (source, _, _):
+        return (
+            "utf-16" if source.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin-1"
+        )
 
 
 def _reason(error: UnicodeError) -> str:

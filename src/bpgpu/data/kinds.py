@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,8 +61,8 @@ def column_kinds(
     columns alone, as far as they are there; of the others just the names are given. `delimiter`, `encoding`: as
     `read_csv` has them.
 
-    *Raises* `DataError` that names line and column for a field that is empty or says NA, and for columns that hold
-    numbers in some lines and words in others; for a file without rows.
+    *Raises* `DataError` that names line and column for a field that is empty, says NA or is infinite, and for columns
+    that hold numbers in some lines and words in others; for a file without rows.
     """
     file = in_words(path)
     with opened_text(path, encoding, LIMIT) as text:
@@ -77,6 +78,11 @@ def column_kinds(
                     raise DataError(
                         f"{table.at(line, i)}: a value is missing ({field!r}); fill it in, leave the row out, or "
                         "leave out the column"
+                    )
+                if math.isinf(tables.number_in(field) or 0.0) and table.names[i] not in words:
+                    raise DataError(
+                        f"{table.at(line, i)}: {field!r} is infinite, and nothing can be learnt from it; leave the row "
+                        "or the column out"
                     )
                 column.add(line, field)
     if not count:

@@ -294,6 +294,7 @@ def _as_array(table: Table, numbers: list[int], columns: list[Any], dtype: Any) 
             value = columns[column][row]
             if not math.isinf(value):
                 raise DataError(
-                    f"{table.at(table.lines[row], i)}: {value} is too large for float32; pass dtype='float64'"
+                    f"{table.at(table.lines[row], i)}: {value} is too large for float32; scale the "
+                    "column, or read it with dtype='float64'"
                 )
     return x
