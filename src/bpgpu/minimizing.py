@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bpgpu import tree as trees
-from bpgpu.autodiff.array import Array
+from bpgpu.autodiff.array import Array, raw
 from bpgpu.autodiff.derived import hvp as exact_hvp
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.lift import check_function, is_input
+from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.state import copied
-from bpgpu.autodiff.transform import like_gradient, value_and_grad
+from bpgpu.autodiff.transform import like_gradient, value_and_grad, vjp
 from bpgpu.backend import storage
 from bpgpu.device import device, to_numpy
 from bpgpu.errors import (
@@ -26,8 +27,10 @@ from bpgpu.errors import (
     DtypeError,
     MissingPackageError,
     NonFiniteError,
-    TreeError,
+    ShapeError,
 )
+from bpgpu.minimizing_bounds import limits_of, shape_of
+from bpgpu.minimizing_constraints import Function, OnVectors, for_scipy
 from bpgpu.nn.module import Module
 
 METHODS = {
@@ -35,17 +38,20 @@ METHODS = {
     "BFGS": "",
     "L-BFGS-B": "bounds",
     "TNC": "bounds",
-    "SLSQP": "bounds",
+    "SLSQP": "bounds constraints",
     "Newton-CG": "product",
     "trust-ncg": "product",
     "trust-krylov": "product",
-    "trust-constr": "bounds product",
+    "trust-constr": "bounds constraints product",
     "dogleg": "matrix",
     "trust-exact": "matrix",
+    "Nelder-Mead": "bounds values",
+    "Powell": "bounds values",
+    "COBYLA": "bounds constraints values",
+    "COBYQA": "bounds constraints values",
 }
-"""SciPy's methods that use gradients, and what each takes: bounds, Hessian-vector products, the Hessian matrix."""
-
-_WITHOUT_GRADIENTS = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+"""SciPy's methods, and what each takes: bounds, constraints, Hessian-vector products, the Hessian matrix; or values of
+the loss only, and no gradients."""
 
 Vector = Any
 """A NumPy array of float64 numbers of shape `(n,)`."""
@@ -56,8 +62,9 @@ def minimize(
     params: Any,
     args: Any = (),
     *,
-    method: str = "L-BFGS-B",
+    method: str | None = "L-BFGS-B",
     bounds: Any = None,
+    constraints: Any = (),
     tol: float | None = None,
     options: dict[str, Any] | None = None,
     callback: Callable[[Any], Any] | None = None,
@@ -76,10 +83,16 @@ def minimize(
     - `args`: the further arguments of `loss`: data, settings. One that is no tuple is the only one.
     - `method`: `"L-BFGS-B"`, `"BFGS"`, `"CG"`, `"TNC"`, `"SLSQP"`; with Hessian-vector products `"Newton-CG"`,
       `"trust-ncg"`, `"trust-krylov"`, `"trust-constr"`; with the Hessian, for few parameters, `"dogleg"` and
-      `"trust-exact"`.
+      `"trust-exact"`; without gradients, for a loss that has none, `"Nelder-Mead"`, `"Powell"`, `"COBYLA"`,
+      `"COBYQA"`. `None` is SciPy's choice: L-BFGS-B, or SLSQP with constraints.
     - `bounds`: a tuple `(low, high)`, each a number, `None` or a tree like `params`; or, for a dict, list or Module, a
-      tree with a pair `(low, high)` for each leaf (paths for a Module, where what is left out is free). For L-BFGS-B,
-      TNC, SLSQP and trust-constr.
+      tree with a pair `(low, high)` for each leaf (paths for a Module, where what is left out is free). SciPy's forms
+      go too: `Bounds`, and for an array a list with a pair for each of its numbers. For L-BFGS-B, TNC, SLSQP,
+      trust-constr and the methods without gradients.
+    - `constraints`: for SLSQP, trust-constr, COBYLA and COBYQA, one or a list: `{"type": "ineq", "fun": f}` asks for
+      `f(params) >= 0` and `"eq"` for `f(params) = 0`, in each number of the array that `f` returns; or SciPy's
+      `NonlinearConstraint(f, low, high)`. Their Jacobians are exact. `LinearConstraint` is meant for all numbers of
+      `params` in one vector.
     - `tol`, `options`: as SciPy takes them, `options={"maxiter": 100}`.
     - `callback`: called as `callback(params)` after each iteration; it may raise `StopIteration` to end.
     - `hvp`: `hvp(params, tangents, *args)`, a product with the Hessian of your own, in place of `bpgpu.hvp`; the
@@ -89,7 +102,7 @@ def minimize(
     of `params` at the minimum, each leaf in its own library, dtype and device. A Module in it is the one that was
     given, with the new weights; arrays that were given are not changed.
 
-    *Raises* `ArgumentError` for a method without gradients or bounds that do not fit, `DtypeError` for complex and
+    *Raises* `ArgumentError` for methods, bounds and constraints that do not fit, `DtypeError` for complex and
     integer parameters, `NonFiniteError` for a loss or gradient that is NaN, `MissingPackageError` without SciPy, and
     what `value_and_grad` raises. A Module then has the weights that it had before.
 
@@ -106,10 +119,10 @@ def minimize(
     (3.0, -1.0)
     """
     check_function("minimize", loss)
-    name = _method(method)
+    name = _method(("SLSQP" if constraints else "L-BFGS-B") if method is None else method)
     takes = METHODS[name]
     args = args if isinstance(args, tuple) else (args,)
-    problem = _Problem(loss, params, args, hvp)
+    problem = Problem(loss, params, args, hvp)
     limits = None
     if bounds is not None:
         if "bounds" not in takes:
@@ -117,9 +130,14 @@ def minimize(
             raise ArgumentError(
                 f"minimize: {name} takes no bounds; those that do are {', '.join(able)}"
             )
-        limits = problem.limits(bounds)
+        limits = limits_of(problem, bounds)
+    if constraints and "constraints" not in takes:
+        able = [m for m, what in METHODS.items() if "constraints" in what]
+        raise ArgumentError(
+            f"minimize: {name} takes no constraints; those that do are {', '.join(able)}"
+        )
     if hvp is not None and not ("product" in takes or "matrix" in takes):
-        able = [m for m, what in METHODS.items() if what not in ("", "bounds")]
+        able = [m for m, what in METHODS.items() if "product" in what or "matrix" in what]
         raise ArgumentError(
             f"minimize: {name} uses no Hessian-vector products; those that do are {', '.join(able)}"
         )
@@ -130,7 +148,8 @@ def minimize(
             f'minimize needs the package scipy: pip install "bpgpu[scipy]" ({error})'
         ) from error
     start = problem.start
-    derivatives: dict[str, Any] = {}
+    with_gradient = "values" not in takes
+    derivatives: dict[str, Any] = {"jac": True} if with_gradient else {}
     if "product" in takes:
         derivatives["hessp"] = problem.product
     elif "matrix" in takes:
@@ -139,14 +158,15 @@ def minimize(
         xp = problem.xp
         start = xp.minimum(xp.maximum(start, limits[0]), limits[1])
         derivatives["bounds"] = scipy.optimize.Bounds(*limits)
+    if constraints:
+        derivatives["constraints"] = for_scipy(constraints, problem.constraint, name)
     if callback is not None:
         derivatives["callback"] = lambda x, *_: callback(problem.filled(x))
     try:
         result = scipy.optimize.minimize(
-            problem.value_and_gradient,
+            problem.value_and_gradient if with_gradient else problem.value,
             start,
             method=name,
-            jac=True,
             tol=tol,
             options=options,
             **derivatives,
@@ -164,18 +184,10 @@ def _method(method: Any) -> str:
     name = known.get(method.lower()) if isinstance(method, str) else None
     if name is not None:
         return name
-    there = ", ".join(METHODS)
-    if isinstance(method, str) and method.lower() in {m.lower() for m in _WITHOUT_GRADIENTS}:
-        raise ArgumentError(
-            f"minimize: method {method!r} uses no gradients, so nothing is gained here; call "
-            f"scipy.optimize.minimize with it, or take one of {there}"
-        )
-    raise ArgumentError(
-        f"minimize: there is no method {method!r}; those with gradients are {there}"
-    )
+    raise ArgumentError(f"minimize: there is no method {method!r}; there are {', '.join(METHODS)}")
 
 
-class _Problem:
+class Problem:
     """The loss as SciPy sees it, a function of one vector."""
 
     def __init__(
@@ -190,7 +202,7 @@ class _Problem:
         self.xp = device("cpu").xp
         self.items = list(trees.items(like_gradient(params), is_input))
         _check(params, self.items)
-        self.shapes = [_shape(leaf) for _, leaf in self.items]
+        self.shapes = [shape_of(leaf) for _, leaf in self.items]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         if not sum(self.sizes):
             raise ArgumentError("minimize: there is no number in params to be found")
@@ -252,18 +264,68 @@ class _Problem:
         self._check_finite(value, vector)
         return value, vector
 
+    def value(self, x: Vector) -> float:
+        """The loss alone, for methods that use no gradient."""
+        with self.same_state():
+            found = to_numpy(self.loss(self.filled(x), *self.args))
+        if self.xp.shape(found) != ():
+            raise ShapeError(
+                f"minimize: the loss must return a scalar, got shape {found.shape}; reduce it (xp.sum, xp.mean)"
+            )
+        self.count += 1
+        self._check_finite(float(found), self.start)
+        return float(found)
+
+    def constraint(self, function: Function) -> OnVectors:
+        """A function of the parameters as one of a vector, with its derivatives."""
+
+        def values(x: Vector) -> Vector:
+            with self.same_state():
+                found = function(self.filled(x))
+            return self.host(found, self.xp.shape(to_numpy(found)))
+
+        def jacobian(x: Vector) -> Any:
+            with self.same_state():
+                found, pull = vjp(function, self.filled(x))
+            flat = to_numpy(found).reshape(-1)
+            rows = []
+            for k in range(flat.shape[0]):
+                unit = self.xp.zeros_like(flat)
+                unit[k] = 1
+                (gradient,) = pull(storage.like(found, unit.reshape(found.shape)))
+                rows.append(self.vector(self.parts(gradient)))
+            return self.xp.stack(rows)
+
+        def product(x: Vector, weights: Vector, v: Vector) -> Vector:
+            def weighted(params: Any) -> Any:
+                found = function(params)
+                xp = array_namespace(found)
+                w = storage.like(raw(found), self.xp.reshape(weights, found.shape))
+                return xp.sum(xp.multiply(found, w))
+
+            return self._product(weighted, x, v)
+
+        return OnVectors(values, jacobian, product)
+
     def product(self, x: Vector, v: Vector) -> Vector:
         """The Hessian at `x` times `v`."""
+        own = self.own_hvp
+        if own is None:
+            return self._product(lambda p: self.loss(p, *self.args), x, v)
         params = self.filled(x)
-        structure = like_gradient(params)
-        leaves = self.leaves(self.xp.asarray(v, dtype=self.start.dtype))
-        tangents = trees.map(lambda _: next(leaves), structure, leaf=is_input)
         with self.same_state():
-            if self.own_hvp is not None:
-                found = self.own_hvp(params, tangents, *self.args)
-            else:
-                found = exact_hvp(lambda p: self.loss(p, *self.args), (params,), (tangents,))[0]
+            found = own(params, self._tangents(params, v), *self.args)
         return self.vector(self.parts(found))
+
+    def _product(self, function: Function, x: Vector, v: Vector) -> Vector:
+        params = self.filled(x)
+        with self.same_state():
+            found = exact_hvp(function, (params,), (self._tangents(params, v),))[0]
+        return self.vector(self.parts(found))
+
+    def _tangents(self, params: Any, v: Vector) -> Any:
+        leaves = self.leaves(self.xp.asarray(v, dtype=self.start.dtype))
+        return trees.map(lambda _: next(leaves), like_gradient(params), leaf=is_input)
 
     def matrix(self, x: Vector) -> Any:
         """The Hessian at `x`, a product for each of its columns."""
@@ -289,7 +351,7 @@ class _Problem:
         if math.isfinite(value) and not self.xp.all(self.xp.isfinite(gradient)):
             path = next(
                 path
-                for (path, _), g in zip(self.items, self._split(gradient), strict=True)
+                for (path, _), g in zip(self.items, self.split(gradient), strict=True)
                 if not self.xp.all(self.xp.isfinite(g))
             )
             name = f"with respect to '{path}' " if path else ""
@@ -297,61 +359,11 @@ class _Problem:
                 f"minimize: the gradient {name}is not finite {where}, where the loss is {value}"
             )
 
-    def _split(self, x: Vector) -> Iterator[Vector]:
+    def split(self, x: Vector) -> Iterator[Vector]:
         begin = 0
         for size in self.sizes:
             yield x[begin : begin + size]
             begin += size
-
-    # ---- bounds
-
-    def limits(self, bounds: Any) -> tuple[Vector, Vector]:
-        """The lower and the upper bound of each number."""
-        if isinstance(bounds, tuple) and not hasattr(bounds, "_fields"):
-            if len(bounds) != 2:
-                raise ArgumentError(
-                    f"minimize: bounds as a tuple are (low, high), got {len(bounds)} entries; give "
-                    "a list for a list of parameters"
-                )
-            lows, highs = (self._side(side) for side in bounds)
-        else:
-            pairs = _matched(like_gradient(self.params), bounds, "")
-            lows, highs = [p[0] for p in pairs], [p[1] for p in pairs]
-        low = self._spread(lows, -math.inf)
-        high = self._spread(highs, math.inf)
-        for (path, _), a, b in zip(self.items, self._split(low), self._split(high), strict=True):
-            if not self.xp.all(a <= b):
-                of = f" of '{path}'" if path else ""
-                raise ArgumentError(
-                    f"minimize: a lower bound{of} is not below its upper bound: got {a} and {b}"
-                )
-        return low, high
-
-    def _side(self, side: Any) -> list[Any]:
-        """One of the two bounds, for each leaf."""
-        if side is None or isinstance(side, (int, float)):
-            return [side] * len(self.items)
-        found: list[Any] = []
-        trees.map(
-            lambda _, bound: found.append(bound), like_gradient(self.params), side, leaf=is_input
-        )
-        return found
-
-    def _spread(self, sides: list[Any], absent: float) -> Vector:
-        parts = []
-        for (path, _), side, shape in zip(self.items, sides, self.shapes, strict=True):
-            try:
-                parts.append(self.host(absent if side is None else side, shape))
-            except ValueError as error:
-                raise ArgumentError(
-                    f"minimize: a bound of '{path}' has shape {_shape(side)}, the parameter has "
-                    f"shape {shape}"
-                ) from error
-        return self.xp.concat(parts)
-
-
-def _shape(leaf: Any) -> tuple[int, ...]:
-    return tuple(leaf.shape) if trees.is_array(leaf) else ()
 
 
 def _check(params: Any, items: list[tuple[str, Any]]) -> None:
@@ -403,35 +415,3 @@ def _filled(tree: Any, leaves: Iterator[Any]) -> Any:
         tree.load_state_dict({name: next(leaves) for name in names}, strict=False)
         return tree
     return how.rebuild(tree, [_filled(branch, leaves) for branch in how.values(tree)])
-
-
-def _matched(tree: Any, bounds: Any, path: str) -> list[tuple[Any, Any]]:
-    """The pair of bounds of each leaf, from a tree of pairs; what a dict leaves out is free."""
-    how = trees.container(tree)
-    if how is None:
-        if not is_input(tree):
-            return []
-        if bounds is None:
-            return [(None, None)]
-        if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-            raise ArgumentError(
-                f"minimize: bounds of '{path}': expected a pair (low, high) or None, got {bounds!r:.80}"
-            )
-        return [(bounds[0], bounds[1])]
-    keys = how.keys(tree)
-    of = trees.container(bounds)
-    if bounds is not None and of is None:
-        raise TreeError(
-            f"minimize: bounds{f' of {path!r}' if path else ''}: expected a tuple (low, high) or a tree "
-            f"with the branches {keys}, got {type(bounds).__name__}"
-        )
-    given = dict(zip(of.keys(bounds), of.values(bounds), strict=True)) if of is not None else {}
-    spare = [key for key in given if key not in keys]
-    if spare:
-        raise TreeError(
-            f"minimize: bounds name {spare}, which params do not have; they have {keys}"
-        )
-    found = []
-    for key, branch in zip(keys, how.values(tree), strict=True):
-        found += _matched(branch, given.get(key), f"{path}.{key}" if path else str(key))
-    return found
