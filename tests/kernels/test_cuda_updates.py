@@ -87,6 +87,32 @@ def test_a_step_is_a_launch_or_two(cupy: Any, name: str, count: int) -> None:
     assert launches(cupy, lambda: optimizer.step(gradients)) == count
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_step_may_be_left_out(cupy: Any, name: str) -> None:
+    """By the kernels themselves, in as many launches, and without a look at the condition."""
+    start, g = on_gpu(cupy, drawn(0, "float32")), on_gpu(cupy, drawn(1, "float32"))
+    bad = {path: x * np.nan for path, x in g.items()}
+    optimizer, plain = made(name, start), made(name, {k: x.copy() for k, x in start.items()})
+    yes, no = cupy.asarray(True), cupy.asarray(False)
+    for gradient, condition in ((bad, no), (g, yes), (bad, no), (g, yes)):
+        found = optimizer.step(gradient, only_if=condition)
+        if gradient is g:
+            wanted = plain.step(g)
+            for path, x in wanted.items():
+                np.testing.assert_array_equal(found[path].get(), x.get())
+    for path, state in plain.state.items():
+        for key, x in state.items():
+            np.testing.assert_array_equal(optimizer.state[path][key].get(), x.get())
+
+
+def test_a_step_that_may_be_left_out_is_no_more_launches(cupy: Any) -> None:
+    for name, count in (("adam", 2), ("sgd", 1), ("momentum", 2)):
+        optimizer, yes = made(name, on_gpu(cupy, drawn(0, "float32"))), cupy.asarray(True)
+        gradients = on_gpu(cupy, drawn(1, "float32"))
+        optimizer.step(gradients)
+        assert launches(cupy, lambda: optimizer.step(gradients, only_if=yes)) == count  # noqa: B023
+
+
 def test_more_parameters_than_one_launch_takes(cupy: Any) -> None:
     shapes = [(i % 7 + 1,) for i in range(150)]
     gradients = drawn(1, "float32", shapes)

@@ -127,6 +127,22 @@ def test_a_step_that_is_left_out_changes_no_bit(xp: Any, name: str) -> None:
             np.testing.assert_array_equal(np.asarray(v), before[1][k][n])
 
 
+@pytest.mark.parametrize("name", ["SGD", "RMSprop"])
+def test_a_momentum_that_is_turned_on_in_a_step_that_is_left_out_begins_at_zero(
+    xp: Any, name: str
+) -> None:
+    one, two = {"w": array(xp, np.ones(3))}, {"w": array(xp, np.ones(3))}
+    optimizer, plain = getattr(optim, name)(one, lr=0.1), getattr(optim, name)(two, lr=0.1)
+    good, bad = {"w": array(xp, np.ones(3))}, {"w": array(xp, np.full(3, np.inf))}
+    optimizer.step(good, only_if=xp.asarray(True))
+    plain.step(good)
+    optimizer.param_groups[0]["momentum"] = plain.param_groups[0]["momentum"] = 0.9
+    optimizer.step(bad, only_if=xp.asarray(False))
+    for _ in range(2):
+        found, wanted = optimizer.step(good, only_if=xp.asarray(True)), plain.step(good)
+        np.testing.assert_allclose(np.asarray(found["w"]), np.asarray(wanted["w"]), rtol=1e-12)
+
+
 def test_the_first_step_may_be_left_out() -> None:
     """Then the state is that before a first step."""
     w = [np.ones(3)]
@@ -317,7 +333,10 @@ def test_bad_input_is_named() -> None:
         scaler.unscale({"w": None})
     with pytest.raises(bp.errors.DtypeError, match="floating gradients, got dtype int64"):
         scaler.unscale([np.ones(2, np.int64)])
-    with pytest.raises(bp.errors.ShapeError, match=r"Adam.step: only_if must be 0-d.*\(2,\)"):
+    with pytest.raises(bp.errors.ShapeError, match=r"Adam.step: only_if must be.*\(2,\)"):
         optim.Adam([np.ones(2)]).step([np.ones(2)], only_if=np.asarray([True, False]))
+    for wrong, came in ((True, "bool"), (np.ones(()), "float64")):
+        with pytest.raises(TypeError, match=f"only_if must be a 0-d array of bool, got {came}"):
+            optim.Adam([np.ones(2)]).step([np.ones(2)], only_if=wrong)
     with pytest.raises(ValueError, match="expected a dict with 'scale'"):
         scaler.load_state_dict({"scale": 1.0})

@@ -111,10 +111,12 @@ class Adam(Optimizer):
         p -= lr / c1 * m / (xp.sqrt(v) / c2**0.5 + h["eps"])
         return p, new
 
-    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+    def update_many(
+        self, ps: list[Array], gs: list[Array], s: State, h: Group, only_if: Array | None
+    ) -> bool:
         states = (s["exp_avg"], s["exp_avg_sq"], s["max_exp_avg_sq"] if h["amsgrad"] else None)
         settings = ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay", "maximize")
-        operands = (ps, gs, states, s["step"], *(h[name] for name in settings))
+        operands = (ps, gs, states, s["step"], *(h[name] for name in settings), only_if)
         if (run := find("adam_of_many", namespace_of(ps[0]), *operands)) is None:
             return False
         run(*operands)

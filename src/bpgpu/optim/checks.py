@@ -23,12 +23,15 @@ def refuse_torch_only(who: str, options: dict[str, Any]) -> None:
 
 
 def check_condition(who: str, only_if: Any) -> None:
-    """Raise unless the condition of a step is one for all entries."""
-    if (shape := tuple(getattr(only_if, "shape", ()))) != ():
-        raise ShapeError(
-            f"{who}: only_if must be 0-d, one answer for the whole step, got shape {shape}; pass what "
-            "GradScaler.unscale returns, or xp.all(...)"
-        )
+    """Raise unless the condition of a step is one answer, in an array."""
+    if only_if is None:
+        return
+    remedy = "pass what GradScaler.unscale returns, or xp.all(...)"
+    if not hasattr(only_if, "dtype") or not str(only_if.dtype).endswith("bool"):
+        came = getattr(only_if, "dtype", type(only_if).__name__)
+        raise TypeError(f"{who}: only_if must be a 0-d array of bool, got {came}; {remedy}")
+    if (shape := tuple(only_if.shape)) != ():
+        raise ShapeError(f"{who}: only_if must be a 0-d array of bool, got shape {shape}; {remedy}")
 
 
 def as_python(value: Any) -> Any:

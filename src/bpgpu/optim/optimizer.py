@@ -30,7 +30,7 @@ from bpgpu.optim.arrays import (
 from bpgpu.optim.checks import as_python, check_condition, refuse_torch_only
 from bpgpu.optim.gradients import match
 from bpgpu.optim.groups import Group, Groups, State
-from bpgpu.optim.packs import Packs, place_of
+from bpgpu.optim.packs import Packs, kept, place_of
 from bpgpu.optim.parameters import Parameters, check_parameter, is_module, plain, replaced
 
 _MISSING: Any = object()
@@ -84,10 +84,13 @@ class Optimizer(Groups):
         """True if `update_many` is there for this `update_one`, not for that of a class above."""
         return _defining(type(self), "update_many") is _defining(type(self), "update_one")
 
-    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+    def update_many(
+        self, ps: list[Array], gs: list[Array], s: State, h: Group, only_if: Array | None
+    ) -> bool:
         """The same step for several parameters, by one kernel and in place; False if none takes them.
 
-        The arrays of `s` are vectors: the states of all parameters, one after the other.
+        Where the 0-d array `only_if` is false, the kernel changes nothing. The arrays of `s` are vectors: the states of
+        all parameters, one after the other.
         """
         return False
 
@@ -178,7 +181,7 @@ class Optimizer(Groups):
                 p, s = self.advance(p, g, s, {**self.param_groups[i], "lr": state["lr"][i]})
             if only_if is not None:
                 p = xp.where(only_if, p, arrays[path])
-                s = {k: xp.where(only_if, v, states[path].get(k, v)) for k, v in s.items()}
+                s = kept(xp, only_if, s, states[path])
             new[path], states[path] = p, s
         return replaced(places.tree, new), {"lr": list(state["lr"]), "state": states}
 

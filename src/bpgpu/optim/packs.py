@@ -70,13 +70,35 @@ class Pack:
             self._look()
 
     def step(
-        self, opt: Optimizer, arrays: dict[str, Array], grads: dict[str, Array], h: Group
+        self,
+        opt: Optimizer,
+        arrays: dict[str, Array],
+        grads: dict[str, Array],
+        h: Group,
+        only_if: Array | None,
     ) -> dict[str, Array]:
-        """Update the parameters; returns their arrays, which are the old ones where the library can write to them."""
+        """Update the parameters; returns their arrays, which are the old ones where the library can write to them.
+
+        Where `only_if` is false, nothing changes; nobody looks at it.
+        """
         if self.place[0] in LISTED and opt.has_kernel:
             values = [arrays[name] for name in self.names]
-            if opt.update_many(values, [grads[name] for name in self.names], self.state, h):
+            gs = [grads[name] for name in self.names]
+            if opt.update_many(values, gs, self.state, h, only_if):
                 return {name: arrays[name] for name in self.names}
+        if only_if is None:
+            return self._stepped(opt, arrays, grads, h)
+        xp = array_namespace(arrays[self.names[0]], only_if)
+        before = {name: copied(xp, arrays[name]) for name in self.names}
+        state = {k: copied(xp, v) for k, v in self.state.items()}
+        with overflow_expected(xp):
+            new = self._stepped(opt, arrays, grads, h)
+        self.keep(kept(xp, only_if, self.state, state))
+        return {n: store(p, xp.where(only_if, p, before[n])) for n, p in new.items()}
+
+    def _stepped(
+        self, opt: Optimizer, arrays: dict[str, Array], grads: dict[str, Array], h: Group
+    ) -> dict[str, Array]:
         if not self.alone and "places" not in vars(self):
             self._gather(arrays[self.names[0]])
         if self.alone:
@@ -95,23 +117,6 @@ class Pack:
                 new[name][...] = value
         self.keep(changed)
         return new
-
-    def step_if(
-        self,
-        condition: Array,
-        opt: Optimizer,
-        arrays: dict[str, Array],
-        grads: dict[str, Array],
-        h: Group,
-    ) -> dict[str, Array]:
-        """The same where a 0-d array is true, else nothing, without a look at it."""
-        xp = array_namespace(arrays[self.names[0]], condition)
-        before = {name: copied(xp, arrays[name]) for name in self.names}
-        state = {k: copied(xp, v) for k, v in self.state.items()}
-        with overflow_expected(xp):
-            new = self.step(opt, arrays, grads, h)
-        self.keep({k: xp.where(condition, v, state.get(k, v)) for k, v in self.state.items()})
-        return {n: store(p, xp.where(condition, p, before[n])) for n, p in new.items()}
 
     def views(self, vector: Array) -> list[Array]:
         """The parts of a vector that belong to the parameters, in their shapes."""
@@ -146,6 +151,13 @@ class Pack:
                 view[...] = states[name][k]
 
 
+def kept(xp: Any, only_if: Array, new: State, old: State) -> State:
+    """The new state where a step was made, else the old one. What an option has just turned on begins at 0."""
+    return {
+        k: xp.where(only_if, v, old[k] if k in old else xp.zeros_like(v)) for k, v in new.items()
+    }
+
+
 class Packs:
     """The packs of an optimizer: made when parameters get their first gradient, and split where they part."""
 
@@ -168,8 +180,8 @@ class Packs:
         new: dict[str, Array] = {}
         for pack in self.all:
             if pack.names[0] in grads:
-                rest = (opt, arrays, grads, opt.param_groups[pack.group])
-                new.update(pack.step(*rest) if only_if is None else pack.step_if(only_if, *rest))
+                h = opt.param_groups[pack.group]
+                new.update(pack.step(opt, arrays, grads, h, only_if))
         return new
 
     def states(self) -> dict[str, State]:

@@ -105,11 +105,20 @@ class SGD(Optimizer):
         p -= h["lr"] * g
         return p, s
 
-    def update_many(self, ps: list[Array], gs: list[Array], s: State, h: Group) -> bool:
+    def update_many(
+        self, ps: list[Array], gs: list[Array], s: State, h: Group, only_if: Array | None
+    ) -> bool:
         if bool(s) != (h["momentum"] != 0):  # a schedule has turned the momentum on or off
             return False
         settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-        operands = (ps, gs, (s.get("momentum_buffer"),), s.get("step"), *(h[k] for k in settings))
+        operands = (
+            ps,
+            gs,
+            (s.get("momentum_buffer"),),
+            s.get("step"),
+            *(h[k] for k in settings),
+            only_if,
+        )
         if (run := find("sgd_of_many", namespace_of(ps[0]), *operands)) is None:
             return False
         run(*operands)

@@ -57,7 +57,7 @@ def accepts_gradients(gradients: Arrays, *more: Any) -> bool:
 def accepts(
     values: Arrays, gradients: Arrays, states: Any, step: Any, rate: Any, *settings: Any
 ) -> bool:
-    """Also with their state in vectors, as wide as it is computed with."""
+    """Also with their state in vectors, as wide as it is computed with; the last setting is the condition."""
     wide = wide_of(values[0])
     return (
         accepts_gradients(values)
@@ -67,12 +67,17 @@ def accepts(
             s is None or (is_ours(s) and s.dtype == wide and s.flags.c_contiguous)
             for s in (*states, step)
         )
+        and _is_condition(settings[-1])
         and (np.ndim(rate) == 0 if isinstance(rate, (float, int)) else _is_number(rate))
     )
 
 
 def _is_number(x: Any) -> bool:
     return type(x) is cupy.ndarray and x.ndim == 0 and x.dtype.char in TYPES
+
+
+def _is_condition(x: Any) -> bool:
+    return x is None or (type(x) is cupy.ndarray and x.ndim == 0 and x.dtype.char == "?")
 
 
 @kernel("adam_of_many", CUPY, accepts, changes=True)
@@ -87,8 +92,12 @@ def adam_of_many(
     decay: float,
     decoupled: bool,
     maximize: bool,
+    only_if: Any,
 ) -> None:
-    """One step of Adam; `states` are the vectors of m, v and, for amsgrad, the largest v."""
+    """One step of Adam; `states` are the vectors of m, v and, for amsgrad, the largest v.
+
+    Where `only_if` is there and false, there is no step.
+    """
     wide, name = wide_of(values[0]), name_of(values[0])
     logs = [math.log(beta) if beta > 0 else 0.0 for beta in betas]
     fields = ("beta1", "beta2", "new1", "new2", "log1", "log2", "eps", "decay")
@@ -102,9 +111,9 @@ def adam_of_many(
     numbers = cupy.empty(3, wide)
     pointer, given, kind = _rate(rate, wide)
     begin = f"adam_begin<{TYPES[wide.char]}, {kind}>"
-    run(begin, 1, 1, step, pointer, given, numbers, settings)
+    run(begin, 1, 1, step, pointer, given, numbers, only_if, settings)
     for parts, count in _parts(values, gradients, states):
-        run(f"adam<{name}>", count, THREADS, parts, *states, numbers, settings)
+        run(f"adam<{name}>", count, THREADS, parts, *states, numbers, only_if, settings)
 
 
 @kernel("sgd_of_many", CUPY, accepts, changes=True)
@@ -119,6 +128,7 @@ def sgd_of_many(
     decay: float,
     nesterov: bool,
     maximize: bool,
+    only_if: Any,
 ) -> None:
     """One step of gradient descent; `states` is the vector of directions, if there is a momentum."""
     wide, name = wide_of(values[0]), name_of(values[0])
@@ -127,9 +137,9 @@ def sgd_of_many(
     pointer, given, kind = _rate(rate, wide)
     for parts, count in _parts(values, gradients, states):
         expression = f"sgd<{name}, {kind}>"
-        run(expression, count, THREADS, parts, *states, step, pointer, given, settings)
+        run(expression, count, THREADS, parts, *states, step, pointer, given, only_if, settings)
     if step is not None:
-        run(f"counted_on<{TYPES[wide.char]}>", 1, 1, step)
+        run(f"counted_on<{TYPES[wide.char]}>", 1, 1, step, only_if)
 
 
 @kernel("norm_of_many", CUPY, accepts_gradients)

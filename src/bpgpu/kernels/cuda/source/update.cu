@@ -2,7 +2,7 @@
 //
 // Parameters and gradients stand wherever they are; the state of all of them stands in vectors, one parameter after the
 // other. What changes from step to step (the step, the learning rate) is read from memory, so that a launch that was
-// captured can be repeated.
+// captured can be repeated; and so is, where it is given, whether there is a step at all.
 
 constexpr int MOST = 64, CHUNK = 4096, TOGETHER = 4;
 
@@ -36,6 +36,8 @@ template <typename T, int N> __device__ inline void store(void* p, long long i, 
     *reinterpret_cast<Pack<T, N>*>(static_cast<T*>(p) + i) = numbers;
 }
 
+__device__ inline bool left_out(const bool* only_if) { return only_if && !*only_if; }
+
 // ---- Adam:  m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  w = max(w, v) or v,  p -= rate m / (sqrt(w) / root + eps)
 
 template <typename A> struct AdamSettings { A beta1, beta2, new1, new2, log1, log2, eps, decay; int decoupled, maximize; };
@@ -46,7 +48,8 @@ template <typename A> __device__ inline A lacking(A beta, A logarithm, A t) {  /
 
 // One thread: the step is counted, and numbers = (lr, lr / (1 - beta1^t), sqrt(1 - beta2^t)).
 template <typename A, typename L>
-__global__ void adam_begin(A* step, const L* rate, A rate_given, A* numbers, AdamSettings<A> s) {
+__global__ void adam_begin(A* step, const L* rate, A rate_given, A* numbers, const bool* only_if, AdamSettings<A> s) {
+    if (left_out(only_if)) return;
     const A t = *step + 1, lr = rate ? A(*rate) : rate_given;
     *step = t;
     numbers[0] = lr;
@@ -86,7 +89,8 @@ template <typename T> struct AdamWalk {
 
 template <typename T>
 __global__ void adam(Parts parts, Wide<T>* m, Wide<T>* v, Wide<T>* largest, const Wide<T>* numbers,
-                     AdamSettings<Wide<T>> s) {
+                     const bool* only_if, AdamSettings<Wide<T>> s) {
+    if (left_out(only_if)) return;
     walk(parts, AdamWalk<T>{parts, m, v, largest, numbers[0], numbers[1], numbers[2], s});
 }
 
@@ -125,13 +129,16 @@ template <typename T> struct SgdWalk {
 // `step` counts the steps before this one, and is counted on afterwards.
 template <typename T, typename L>
 __global__ void sgd(Parts parts, Wide<T>* b, const Wide<T>* step, const L* rate, Wide<T> rate_given,
-                    SgdSettings<Wide<T>> s) {
+                    const bool* only_if, SgdSettings<Wide<T>> s) {
+    if (left_out(only_if)) return;
     using A = Wide<T>;
     const A fresh = step && *step == 0 ? A(1) : s.fresh, lr = rate ? A(*rate) : rate_given;
     walk(parts, SgdWalk<T>{parts, b, lr, fresh, s});
 }
 
-template <typename A> __global__ void counted_on(A* step) { *step += 1; }
+template <typename A> __global__ void counted_on(A* step, const bool* only_if) {
+    if (!left_out(only_if)) *step += 1;
+}
 
 // ---- gradients:  the norm of all of them, and each times  min(1, most / (norm + 1e-6))
 
