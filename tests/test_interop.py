@@ -62,6 +62,14 @@ def test_what_is_no_tensor_is_handed_on():
     assert x.grad.tolist() == [6.0]
 
 
+def test_arguments_may_be_named_and_results_be_a_list():
+    scaled = bp.interop.torch_function(lambda x, *, by, n: [(x * by) ** n, x])
+    x, by = torch.tensor([3.0], requires_grad=True), torch.tensor([2.0], requires_grad=True)
+    power, same = scaled(x, by=by, n=2)
+    (power + same).backward()
+    assert (x.grad.item(), by.grad.item()) == (25.0, 36.0)
+
+
 def test_tensors_share_their_memory():
     seen = []
     x = torch.ones(3)
@@ -108,6 +116,22 @@ def test_jax_hands_integers_on_and_takes_several_results():
         np.ones(2)
     )
     np.testing.assert_allclose(value, 3)
+
+
+def test_jax_takes_numbers_and_trees_and_gives_trees():
+    cube = bp.interop.jax_function(lambda x: x**3)
+    assert float(jax.grad(jax.grad(cube))(2.0)) == 12.0
+
+    def f(p: Any, k: Any) -> Any:
+        return {"y": p["a"] * p["b"][0], "z": p["a"] + k}
+
+    joined = bp.interop.jax_function(f)
+    params = {"a": np.ones(2), "b": [np.full(2, 3.0)]}
+    found = jax.jit(joined)(params, 1.0)
+    assert sorted(found) == ["y", "z"]
+    grads = jax.grad(lambda p: jax.numpy.sum(joined(p, 1.0)["y"]))(params)
+    np.testing.assert_allclose(grads["a"], 3)
+    np.testing.assert_allclose(grads["b"][0], 1)
 
 
 def test_without_torch_the_error_says_so(monkeypatch):

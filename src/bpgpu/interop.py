@@ -20,9 +20,9 @@ __all__ = ["jax_function", "torch_function"]
 def torch_function(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, a function of arrays that `bpgpu.grad` can differentiate, as a function of torch tensors.
 
-    It takes tensors by position and hands `f` arrays that share their memory: NumPy's for tensors on the CPU, CuPy's
-    for those on CUDA. Its result, one array or a tuple of them, becomes tensors in torch's graph, whose gradients
-    bpgpu computes, of any order (`create_graph=True`).
+    It takes tensors, by position or by name, and hands `f` arrays that share their memory: NumPy's for tensors on the
+    CPU, CuPy's for those on CUDA. Its result, one array or a tuple of them, becomes tensors in torch's graph, whose
+    gradients bpgpu computes, of any order (`create_graph=True`).
 
     *Raises* `MissingPackageError` without torch.
 
@@ -48,7 +48,8 @@ def torch_function(f: Callable[..., Any]) -> Callable[..., Any]:
 def jax_function(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, a function of NumPy arrays that `bpgpu.grad` can differentiate, as a function of JAX arrays.
 
-    It may stand under `jax.jit`, `jax.grad` (of any order) and `jax.vmap`; it runs on the host.
+    It may stand under `jax.jit`, `jax.grad` (of any order) and `jax.vmap`; it runs on the host. Arguments and results
+    may be trees as JAX has them. Forward mode (`jax.jvp`, `jax.jacfwd`) is not there; `jax.jacrev` is.
 
     *Raises* `MissingPackageError` without JAX.
 

@@ -29,7 +29,7 @@ def torch_node(f: Function, vjp: Vjp) -> Function:
             ctx.save_for_backward(*tensors)
             ctx.places = tuple(i for i, needed in enumerate(ctx.needs_input_grad) if needed)
             if not ctx.places:
-                ctx.pull, out = None, f(*arrays)
+                ctx.pull, out = None, _result(f(*arrays))
             else:
                 out, ctx.pull = vjp(_of(f, arrays, ctx.places), *(arrays[i] for i in ctx.places))
             ctx.many = isinstance(out, tuple)
@@ -50,8 +50,10 @@ def torch_node(f: Function, vjp: Vjp) -> Function:
                 grads[i] = g
             return tuple(grads)
 
-    def run(*args: Any) -> Any:
+    def run(*args: Any, **named: Any) -> Any:
         """The function on tensors; what is no tensor is handed to it as it is."""
+        if named:
+            return torch_node(_by_position(f, len(args), tuple(named)), vjp)(*args, *named.values())
         at = [i for i, a in enumerate(args) if isinstance(a, torch.Tensor)]
         node = Node
         if len(at) < len(args):
@@ -68,9 +70,19 @@ def _of(f: Function, arrays: list[Any], places: tuple[int, ...]) -> Function:
         full = list(arrays)
         for i, x in zip(places, xs, strict=True):
             full[i] = x
-        return f(*full)
+        return _result(f(*full))
 
     return chosen
+
+
+def _result(y: Any) -> Any:
+    """Several results are a tuple."""
+    return tuple(y) if isinstance(y, list) else y
+
+
+def _by_position(f: Function, count: int, names: tuple[str, ...]) -> Function:
+    """`f`, whose arguments after the first `count` are given by name, with all of them by position."""
+    return lambda *given: f(*given[:count], **dict(zip(names, given[count:], strict=True)))
 
 
 def _pulled(f: Function, vjp: Vjp, count: int, places: tuple[int, ...], many: bool) -> Function:
@@ -104,20 +116,37 @@ def _tensor(x: Any) -> Any:
     return torch.from_numpy(array if writable else array.copy())
 
 
-def jax_node(f: Function, vjp: Vjp) -> Any:
+def jax_node(f: Function, vjp: Vjp) -> Function:
     """`f` on arrays of JAX, under `jit`, `grad` and their kind: it is called back on the host with NumPy's arrays."""
     jax: Any = importlib.import_module("jax")
 
+    def run(*args: Any) -> Any:
+        """The function on arrays, numbers, and trees of them as JAX has them."""
+        leaves, taken = jax.tree.flatten(args)
+        given_back: list[Any] = []
+
+        def flat(*xs: Any) -> tuple[Any, ...]:
+            ys, how = jax.tree.flatten(f(*jax.tree.unflatten(taken, xs)))
+            given_back.append(how)
+            return tuple(ys)
+
+        found = _jax_node(jax, flat, vjp)(*(jax.numpy.asarray(x) for x in leaves))
+        return jax.tree.unflatten(given_back[-1], found)
+
+    return run
+
+
+def _jax_node(jax: Any, f: Function, vjp: Vjp) -> Any:
+    """`f`, which takes arrays and returns a tuple of them."""
+
     def called(*xs: Any) -> Any:
         def host(*values: Any) -> Any:
-            return jax.tree.map(np.asarray, f(*(np.asarray(v) for v in values)))
+            return tuple(np.asarray(y) for y in f(*(np.asarray(v) for v in values)))
 
         zeros = [np.zeros(x.shape, x.dtype) for x in xs]
         with np.errstate(all="ignore"):
             like = f(*zeros)  # NumPy has no shapes without numbers
-        shapes = jax.tree.map(
-            lambda y: jax.ShapeDtypeStruct(np.shape(y), np.asarray(y).dtype), like
-        )
+        shapes = tuple(jax.ShapeDtypeStruct(np.shape(y), np.asarray(y).dtype) for y in like)
         return jax.pure_callback(host, shapes, *xs, vmap_method="sequential")
 
     node: Any = jax.custom_vjp(called)
@@ -125,11 +154,10 @@ def jax_node(f: Function, vjp: Vjp) -> Any:
     def forward(*xs: Any) -> Any:
         return node(*xs), xs  # itself, so that it can be differentiated again
 
-    def backward(xs: Any, ct: Any) -> Any:
+    def backward(xs: Any, cts: Any) -> Any:
         places = tuple(i for i, x in enumerate(xs) if np.issubdtype(x.dtype, np.inexact))
-        many = isinstance(ct, tuple)
-        pulled = jax_node(_pulled(f, vjp, len(xs), places, many), vjp)
-        found = iter(pulled(*xs, *(ct if many else (ct,))))
+        pulled = _jax_node(jax, _pulled(f, vjp, len(xs), places, True), vjp)
+        found = iter(pulled(*xs, *cts))
         return tuple(
             next(found) if i in places else np.zeros(x.shape, jax.dtypes.float0)
             for i, x in enumerate(xs)
