@@ -63,6 +63,26 @@ def test_cross_entropy_is_explained():
     np.testing.assert_allclose(final(text, "w"), bp.grad(entropy)(weight, x, labels), rtol=1e-4)
 
 
+def test_the_derivative_at_a_kink_is_that_of_the_gradient():
+    def rectified(p: Any) -> Any:
+        return np.sum(bp.functional.relu(p["w"]) * 3)
+
+    params = {"w": np.asarray([-1.0, 0.0, 2.0])}
+    text = bp.explain(rectified, params)
+    assert "h1 = relu(w) = [0, 0, 2]" in text
+    np.testing.assert_array_equal(final(text, "w"), [0, 0, 3])
+
+
+def test_methods_and_functions_of_numpy_are_explained():
+    def plain(p: Any, x: Any) -> Any:
+        return (np.tanh(x @ p["w"]) ** 2).mean() + np.sum(x * p["v"].reshape(1, 1))
+
+    text = bp.explain(plain, PARAMS | {"v": np.asarray([2.0])}, X)
+    want = bp.grad(plain)(PARAMS, X)
+    for name in PARAMS:
+        np.testing.assert_allclose(final(text, name), want[name], rtol=1e-4)
+
+
 def test_latex_is_written():
     text = bp.explain(loss, PARAMS, X, form="latex")
     assert text.startswith(r"\begin{align*}")

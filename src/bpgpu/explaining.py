@@ -6,10 +6,12 @@ a time, and each product is written down with its numbers.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bpgpu import functional
 from bpgpu import tree as trees
 from bpgpu.autodiff.lift import check_function
 from bpgpu.autodiff.transform import vjp
@@ -23,6 +25,7 @@ _OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow", "matmul": "matmul",
     "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
 }  # fmt: skip
+_METHODS = ("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "std", "sum", "var")
 _UNARY = {"invert": "bitwise_invert", "neg": "negative", "pos": "positive", "abs": "abs"}
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
@@ -60,9 +63,25 @@ class Told:
             return getattr(self.value, name)
         if name in ("T", "mT"):
             return self.story.matrix_transpose(self)
+        if name in _METHODS:
+            return functools.partial(getattr(self.story, name), self)
+        if name == "reshape":
+            return lambda *shape: self.story.reshape(
+                self, shape[0] if isinstance(shape[0], tuple) else shape
+            )
         raise AttributeError(
             f"an array that is explained has no {name}; write it with xp functions"
         )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or not hasattr(self.story.xp, ufunc.__name__):
+            return NotImplemented
+        return getattr(self.story, ufunc.__name__)(*args, **kwargs)
+
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not hasattr(self.story.xp, f.__name__):
+            return NotImplemented
+        return getattr(self.story, f.__name__)(*args, **kwargs)
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -112,6 +131,10 @@ class Story:
             return self.call(name, found, args, kwargs)
 
         return told
+
+    def relu(self, x: Told) -> Told:
+        """Its derivative at 0 is that of `bpgpu.functional.relu`, and not that of a maximum."""
+        return self.call("relu", functional.relu, (x,), {})  # type: ignore[no-any-return]
 
     def call(
         self,

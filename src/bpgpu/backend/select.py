@@ -37,6 +37,15 @@ def choose(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     return (x.view(word) * mask | y.view(word) * ~mask).view(dtype)
 
 
+def positive(xp: Any, x: Any) -> Any:
+    """`x` where it is above 0, else 0; NaN stays NaN."""
+    if (
+        xp.__name__ == "bpgpu_story"
+    ):  # an explanation tells the name, and has the derivative at 0 with it
+        return xp.relu(x)
+    return clip(xp, x, 0)
+
+
 def clip(xp: Any, x: Any, low: float | None = None, high: float | None = None) -> Any:
     """`x` between two numbers; NaN stays NaN."""
     if xp.__name__ == "array_api_compat.torch":  # a form that torch.compile follows

@@ -16,7 +16,7 @@ from bpgpu.autodiff.array import raw
 from bpgpu.autodiff.dtypes import kind
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.autodiff.rule import broadcasting, elementwise, rule
-from bpgpu.backend.select import clip
+from bpgpu.backend.select import clip, positive
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
 from bpgpu.functional.arguments import Array
@@ -30,7 +30,7 @@ from bpgpu.kernels import find
 def _relu(xp: Any, x: Any) -> Any:
     if (run := find("relu", xp, x)) is not None:
         return run(x)
-    y = _relu(x) if type(x) is Traced else clip(xp, x, 0)
+    y = _relu(x) if type(x) is Traced else positive(xp, x)
     return y, lambda g: keep(g, y != 0)
 
 
