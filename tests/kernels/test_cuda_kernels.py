@@ -33,6 +33,7 @@ ELSEWHERE = {
     "sgd_of_many",
     "spread",
     "tensordot",
+    "unscaled_many",
 }
 """Kernels with tests of their own."""
 

@@ -250,6 +250,38 @@ def test_gradients_are_clipped_by_their_common_norm(cupy: Any, dtype: str) -> No
         assert clipped[name].dtype == x.dtype
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_gradients_are_unscaled(cupy: Any, dtype: str) -> None:
+    """As the formula has it, with whatever entry is not finite; float16 comes back as float32."""
+    given = {**drawn(1, dtype), "none": None}
+    for bad in (None, np.inf, -np.inf, np.nan):
+        for path, place in (("p3", (63, 69)), ("p2", ()), ("p6", (4999,))):
+            arrays = {k: None if x is None else x.copy() for k, x in given.items()}
+            if bad is not None:
+                arrays[path][place] = bad
+            gradients = bp.tree.map(cupy.asarray, arrays)
+            found, finite = bp.optim.GradScaler(8.0).unscale(gradients)
+            wanted, expected = bp.optim.GradScaler(8.0).unscale(arrays)
+            assert bool(finite) == bool(expected) == (bad is None)
+            assert finite.shape == ()
+            assert found["none"] is None
+            for name, x in wanted.items():
+                if x is not None:
+                    np.testing.assert_array_equal(found[name].get(), x)
+                    assert found[name].dtype == x.dtype
+
+
+def test_a_division_that_overflows_is_not_finite(cupy: Any) -> None:
+    _, finite = bp.optim.GradScaler(2.0**-20).unscale([cupy.full(3, 1e38, "float32")])
+    assert not finite
+
+
+def test_unscaling_is_two_launches(cupy: Any) -> None:
+    gradients, scaler = on_gpu(cupy, drawn(1, "float32")), bp.optim.GradScaler()
+    scaler.unscale(gradients)
+    assert launches(cupy, lambda: scaler.unscale(gradients)) <= 2
+
+
 def test_clipping_is_three_launches(cupy: Any) -> None:
     gradients = on_gpu(cupy, drawn(3, "float32"))
     assert launches(cupy, lambda: bp.optim.clip_grad_norm(gradients, 2.0)) == 3

@@ -171,6 +171,22 @@ def clipped_many(gradients: Arrays, norm: Any, most: float) -> Arrays:
     return made
 
 
+def accepts_scaled(gradients: Arrays, scale: Any) -> bool:
+    """As wide as they are divided; others change their dtype, which this kernel does not."""
+    wide = gradients[0].dtype == wide_of(gradients[0])
+    return accepts_gradients(gradients) and wide and _is_number(scale) and scale.dtype.char == "f"
+
+
+@kernel("unscaled_many", CUPY, accepts_scaled)
+def unscaled_many(gradients: Arrays, scale: Any) -> tuple[Arrays, Any]:
+    """Each divided by the scale, and whether all are finite."""
+    made = [cupy.empty(g.shape, g.dtype) for g in gradients]
+    finite = cupy.ones((), np.bool_)
+    for parts, count in _parts(made, gradients, ()):
+        run(f"unscaled<{name_of(gradients[0])}>", count, THREADS, parts, scale, finite)
+    return made, finite
+
+
 # ---- what the kernels are given
 
 

@@ -184,3 +184,27 @@ template <typename T> __global__ void clipped(Parts parts, const Wide<T>* norm, 
     const A factor = most / (*norm + A(1e-6));
     walk(parts, ScaledWalk<T>{parts, factor > 1 ? A(1) : factor});  // NaN stays
 }
+
+// ---- loss scaling:  each gradient divided by the scale, and whether all of them are finite then
+
+template <typename T> struct UnscaledWalk {
+    const Parts& parts;
+    T factor;
+    bool& finite;
+    template <int N> __device__ void at(int part, int i, long long) {
+        Pack<T, N> gs = load<T, N>(parts.gradients[part], i);
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            gs.at[k] *= factor;
+            finite = finite && gs.at[k] - gs.at[k] == 0;  // else NaN
+        }
+        store(parts.values[part], i, gs);
+    }
+};
+
+// `finite` is true at the start; those who know better all write the same.
+template <typename T> __global__ void unscaled(Parts parts, const float* scale, bool* finite) {
+    bool mine = true;
+    walk(parts, UnscaledWalk<T>{parts, T(1 / *scale), mine});
+    if (!mine) *finite = false;
+}
