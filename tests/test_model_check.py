@@ -83,6 +83,29 @@ def test_parameters_without_a_gradient_are_named():
     assert any("'idle.weight' gets no gradient" in p for p in bp.check(Idle(), (X, Y)).problems)
 
 
+def test_a_model_without_parameters_that_train_is_told():
+    frozen = net(nn.ReLU())
+    frozen.freeze()
+    for model in (nn.Sequential(nn.ReLU()), frozen):
+        report = bp.check(model, (X, Y) if model is frozen else X)
+        assert "the model has no parameters that train" in report.problems
+        assert report.gradient_error is None
+        assert "gradient:" not in str(report)
+
+
+def test_a_target_of_another_shape_than_the_output_is_told():
+    model = nn.Sequential(nn.Linear(3, 1))
+    with pytest.warns(UserWarning, match="mse_loss: the input has shape"):
+        problems = bp.check(model, (X, X[:, 0])).problems
+    assert any(f"output has shape ({len(X)}, 1) and the target ({len(X)},)" in p for p in problems)
+    assert not any("the target" in p for p in bp.check(model, [X, X[:, :1]]).problems)
+
+
+def test_a_batch_without_rows_is_told():
+    with pytest.raises(bp.errors.ArgumentError, match=r"no rows: x has shape \(0, 3\)"):
+        bp.check(net(nn.Tanh()), (X[:0], Y[:0]))
+
+
 def test_a_batch_that_cannot_be_learned_is_told():
     report = bp.check(net(nn.Tanh()), (X, Y), steps=1, lr=1e-9)
     assert any("should fall by half" in p for p in report.problems)

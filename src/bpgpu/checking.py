@@ -34,8 +34,9 @@ class Report:
     summary: Summary
     places: list[str] = field(default_factory=list)
     """Library, device and dtype of the weights and of the batch."""
-    gradient_error: float = 0.0
-    """The largest relative difference between a gradient and a difference quotient, in float64."""
+    gradient_error: float | None = None
+    """The largest relative difference between a gradient and a difference quotient, in float64; `None` if there is no
+    parameter that trains."""
     losses: tuple[float, float] | None = None
     """The loss on the batch before and after it was trained on alone."""
     dead: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -51,7 +52,8 @@ class Report:
 
     def __str__(self) -> str:
         lines = [str(self.summary), "", *(f"arrays:      {place}" for place in self.places)]
-        lines.append(f"gradient:    largest relative error {self.gradient_error:.1e} (float64)")
+        if self.gradient_error is not None:
+            lines.append(f"gradient:    largest relative error {self.gradient_error:.1e} (float64)")
         if self.losses is not None:
             first, last = self.losses
             lines.append(f"one batch:   loss {first:.4g} -> {last:.4g}")
@@ -82,9 +84,10 @@ def check(
     - `steps`, `lr`: how long, and with which rate of Adam, the batch is trained on alone.
 
     *Returns* a `Report`: `print` it; `ok` and `problems` say whether something needs to be looked at. That is: arrays
-    on different devices; outputs or gradients that are not finite; parameters without a gradient; a gradient that
-    differs from difference quotients by more than 1e-4; a batch whose loss does not fall by half; layers where more
-    than half of the units are dead, or more than half of the values saturated.
+    on different devices; outputs or gradients that are not finite; parameters without a gradient, or none that train; a
+    gradient that differs from difference quotients by more than 1e-4; a target of another shape than the output; a
+    batch whose loss does not fall by half; layers where more than half of the units are dead, or more than half of the
+    values saturated.
 
     *Raises* what the model raises on this batch, with the path of the layer.
 
@@ -99,16 +102,28 @@ def check(
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"check: expected a bpgpu.nn.Module as model, got {model!r:.60}")
-    x, y = batch if isinstance(batch, tuple) and len(batch) == 2 else (batch, None)
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2 and all(map(trees.is_array, batch))
+    x, y = batch if pair else (batch, None)
     if not trees.is_array(x):
         raise ArgumentError(
             f"check: expected batch as (x, y) or x with arrays, got {type(x).__name__}"
         )
+    for name, a in (("x", x), ("y", y)):
+        if a is not None and 0 in a.shape[:1]:
+            raise ArgumentError(f"check: the batch has no rows: {name} has shape {tuple(a.shape)}")
     report = Report(summary(model, x))
     _look_at_arrays(report, model, x, y)
-    _look_at_units(report, model, x)
+    out = _look_at_units(report, model, x)
     objective = _objective(loss, y)
-    _check_gradient(report, model, x, y, objective)
+    if y is not None and objective is functional.mse_loss and out.shape != y.shape:
+        report.problems.append(
+            f"the output has shape {tuple(out.shape)} and the target {tuple(y.shape)}: the mean squared error pairs "
+            "each with every other along axes that one of them lacks; give both the same shape"
+        )
+    if model.trainable():
+        _check_gradient(report, model, x, y, objective)
+    else:
+        report.problems.append("the model has no parameters that train")
     if y is not None:
         _overfit(report, model, x, y, objective, steps, lr)
     return report
@@ -143,8 +158,8 @@ def _place(a: Array) -> str:
     return str(getattr(a, "device", "cpu"))
 
 
-def _look_at_units(report: Report, model: nn.Module, x: Array) -> None:
-    """Run a copy and look at what the activations return."""
+def _look_at_units(report: Report, model: nn.Module, x: Array) -> Any:
+    """Run a copy and look at what the activations return; what the model returns."""
     twin = copy.deepcopy(model).eval()
     first: dict[str, str] = {}
 
@@ -165,7 +180,7 @@ def _look_at_units(report: Report, model: nn.Module, x: Array) -> None:
 
     for path, layer in twin.named_modules():
         layer.__dict__["forward"] = watched(path, layer)
-    twin(x)
+    out = twin(x)
     if first:
         report.problems.append(f"the output of '{first['layer']}' has NaN or infinite values")
     report.problems += [
@@ -178,6 +193,7 @@ def _look_at_units(report: Report, model: nn.Module, x: Array) -> None:
         for path, share in report.saturated.items()
         if share > 0.5
     ]
+    return out
 
 
 def _all_finite(values: Array) -> bool:
@@ -206,7 +222,7 @@ def _check_gradient(report: Report, model: nn.Module, x: Array, y: Array, object
         return objective(m(x), y)
 
     _, gradient = value_and_grad(value)(twin)
-    xp, worst = device("cpu").xp, ""
+    xp, largest, worst = device("cpu").xp, 0.0, ""
     for n, (path, g) in enumerate(gradient.items()):
         if g is None:
             report.problems.append(f"'{path}' gets no gradient: the output does not depend on it")
@@ -228,11 +244,12 @@ def _check_gradient(report: Report, model: nn.Module, x: Array, y: Array, object
         quotient, exact = (ends[0] - ends[1]) / (2 * step), float(xp.sum(g * direction))
         scale = max(abs(exact), abs(quotient), 1e-3 * float(xp.sum(xp.abs(g))), 1e-5)
         error = abs(exact - quotient) / scale
-        if error >= report.gradient_error:
-            report.gradient_error, worst = error, path
-    if report.gradient_error > 1e-4:
+        if error >= largest:
+            largest, worst = error, path
+    report.gradient_error = largest
+    if largest > 1e-4:
         report.problems.append(
-            f"the gradient of '{worst}' differs from a difference quotient by {report.gradient_error:.1e}: "
+            f"the gradient of '{worst}' differs from a difference quotient by {largest:.1e}: "
             "a derivative is wrong, or there is a kink"
         )
 
