@@ -72,6 +72,17 @@ def test_a_kernel_gives_what_its_function_gives(
     assert tried or (name == "gelu" and dtype == "float64")
 
 
+def test_every_kernel_takes_some_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernel in of_numpy():
+        used: list[str] = []
+        monkeypatch.setattr(registry, "_of", alone(kernel, used))
+        for case in reversed(list(examples.of(kernel.function))):
+            run(case, case.arrays(np.dtype("float32")))
+            if used:
+                break
+        assert used, f"no example of {kernel.function} is for {kernel.run.__module__}"
+
+
 def alone(kernel: registry.Kernel, used: list[str]) -> Any:
     """A registry of this kernel only, which notes when it is used."""
 

@@ -83,13 +83,37 @@ def relu_dropped(x: Any, key: Any, width: int, used: float) -> Any:
     return y, lambda g: through_relu(y, g, 1 / used)
 
 
+@kernel("gelu_dropped", CUPY, accepts_dropped)
+def gelu_dropped(x: Any, key: Any, width: int, used: float) -> Any:
+    """The same of the exact gelu; its pull makes the mask anew from `key`, which must not change."""
+    return _gelu_dropped(x, key, width, used, "Exact")
+
+
+@kernel("gelu_tanh_dropped", CUPY, accepts_dropped)
+def gelu_tanh_dropped(x: Any, key: Any, width: int, used: float) -> Any:
+    """The same of the gelu by a tanh."""
+    return _gelu_dropped(x, key, width, used, "ByTanh")
+
+
+def _gelu_dropped(x: Any, key: Any, width: int, used: float, form: str) -> Any:
+    def pull(g: Any) -> Any:
+        return _started("dropped_back", key, (x, in_order_of(x, g)), width, used, form)
+
+    return _dropped(x, key, width, used, form), pull
+
+
 def _dropped(x: Any, key: Any, width: int, used: float, form: str) -> Any:
+    return _started("dropped", key, (x,), width, used, form)
+
+
+def _started(name: str, key: Any, given: tuple[Any, ...], width: int, used: float, form: str) -> Any:
+    x = given[0]
     y = cupy.empty(x.shape, x.dtype)
     planes, count, limit = layout(x.size, width, used)
-    n = pack(count, x, y) if x.size == planes * count else 1  # each plane begins with a pack
+    n = pack(count, *given, y) if x.size == planes * count else 1  # each plane begins with a pack
     run(
-        f"dropped<{name_of(x)}, {n}, {planes}, {form}>", blocks(count // n), THREADS,
-        key, x, y, x.size, count, limit, wide_of(x).type(1 / used),
+        f"{name}<{name_of(x)}, {n}, {planes}, {form}>", blocks(count // n), THREADS,
+        key, *given, y, x.size, count, limit, wide_of(x).type(1 / used),
     )  # fmt: skip
     return y
 

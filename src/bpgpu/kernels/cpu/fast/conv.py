@@ -22,15 +22,30 @@ from bpgpu.kernels.registry import kernel
 
 MANY = 2**16
 """Weights of a plain product with which NumPy is as fast."""
+WIDE, PLACES = 2**14, 512
+"""Of so many weights for each place in the kernel, bringing them into order takes as long as products with them
+at so many places: below, NumPy's way is as fast or faster."""
+LARGE = 2**17
+"""So many sums for each place in the kernel leave the cache again and again."""
 STRETCH = 512
 """So many results are computed channel after channel, before the next are."""
 CACHE = 2**19
 """Bytes that stay in the cache of a core."""
 
 
-def _accepts(a: Any, b: Any, *rest: Any) -> bool:
-    many = rest[-1].is_product and a.shape[1] * b.shape[1] >= MANY
-    return a.ndim <= 5 and not many and in_numpy.accepts(a, b, *rest)
+def _accepts(a: Any, w: Any, *rest: Any) -> bool:
+    return _suits(a, w.shape[0] * w.shape[1], rest[-1]) and in_numpy.accepts(a, w, *rest)
+
+
+def _accepts_both(x: Any, g: Any, geometry: Any) -> bool:
+    weights = x.shape[1] * g.shape[1]
+    return weights < LARGE and _suits(x, weights, geometry) and in_numpy.accepts(x, g, geometry)
+
+
+def _suits(a: Any, weights: int, geometry: Any) -> bool:
+    if geometry.is_product:
+        return a.ndim <= 5 and weights < MANY
+    return a.ndim <= 5 and (weights < WIDE or len(a) * math.prod(geometry.counts) >= PLACES)
 
 
 @kernel("convolve", in_numpy.NUMPY, _accepts)
@@ -49,7 +64,7 @@ def spread(g: Any, w: Any, geometry: Any) -> Any:
     return _gathered(g, matrix, None, plan, geometry.sizes)
 
 
-@kernel("correlate", in_numpy.NUMPY, _accepts)
+@kernel("correlate", in_numpy.NUMPY, _accepts_both)
 def correlate(x: Any, g: Any, geometry: Any) -> Any:
     """As `cpu.conv` has it."""
     c, o = x.shape[1], g.shape[1]

@@ -37,8 +37,10 @@ from bpgpu.kernels.registry import kernel
 
 CHANNELS = 24
 """Of so many the products outweigh the transforms of the input,"""
-SQUARES = 256
-"""and of so many that of the weights."""
+SQUARES = 512
+"""and of so many that of the weights,"""
+PLACES = 16
+"""if there are so many places for each channel."""
 LEAST = 48
 """Squares for which it is worth bringing the weights to the core."""
 CACHE = 3 * 2**17
@@ -46,20 +48,22 @@ CACHE = 3 * 2**17
 
 
 def _accepts(a: Any, w: Any, *rest: Any) -> bool:
-    return min(w.shape[:2]) >= CHANNELS and _fits(a, w, rest[-1])
+    return _fits(a, w, w.shape[:2], rest[-1])
 
 
 def _accepts_both(x: Any, g: Any, geometry: Any) -> bool:
-    return min(x.shape[1], g.shape[1]) >= CHANNELS and _fits(x, g, geometry)
+    return _fits(x, g, (x.shape[1], g.shape[1]), geometry)
 
 
-def _fits(a: Any, b: Any, geometry: Any) -> bool:
+def _fits(a: Any, b: Any, channels: tuple[int, int], geometry: Any) -> bool:
+    places = len(a) * math.prod(geometry.counts)
     return (
-        geometry.kernel == (3, 3)
+        min(channels) >= CHANNELS
+        and places >= max(4 * SQUARES, PLACES * max(channels))
+        and geometry.kernel == (3, 3)
         and geometry.stride == geometry.dilation == (1, 1)
         and min(geometry.sizes) >= 4 <= min(geometry.counts)
         and all(before <= 2 for before, _ in geometry.pads)
-        and len(a) * math.prod(geometry.counts) >= 4 * SQUARES
         and in_numpy.accepts(a, b, geometry)
     )
 

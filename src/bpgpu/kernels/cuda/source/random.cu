@@ -57,10 +57,6 @@ __global__ void key_after(const int* key, int* next) {
     next[1] = (int)((unsigned)key[1] + 1u);
 }
 
-// Activations, as far as they are needed before a dropout.
-template <typename A> struct Same { static __device__ A value(A x) { return x; } };
-template <typename A> struct Relu { static __device__ A value(A x) { return x < 0 ? A(0) : x; } };  // NaN stays
-
 // y = f(x) scale where the mask is true, else 0. A thread has N blocks side by side, and their numbers in each plane.
 template <typename T, int N, int PLANES, template <typename> class Form>
 __global__ void dropped(const int* key, const T* x, T* y, int size, int blocks, int limit, Wide<T> scale) {
@@ -82,6 +78,31 @@ __global__ void dropped(const int* key, const T* x, T* y, int size, int blocks, 
             results.at[k] = narrow<T>(stay ? Form<A>::value(widen(numbers.at[k])) * scale : A(0));
         }
         reinterpret_cast<Pack<T, N>*>(y)[i] = results;
+    }
+}
+
+// Back through it, for what the result does not tell: the mask is made anew, and the derivative is that at x.
+template <typename T, int N, int PLANES, template <typename> class Form>
+__global__ void dropped_back(const int* key, const T* x, const T* g, T* gx, int size, int blocks, int limit,
+                             Wide<T> scale) {
+    using A = Wide<T>;
+    const int p = blockIdx.x * blockDim.x + threadIdx.x;
+    if (p >= blocks / N) return;
+    Words words[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) words[k] = threefry(key, p * N + k);
+#pragma unroll
+    for (int plane = 0; plane < PLANES; ++plane) {
+        const int i = plane * (blocks / N) + p;
+        if (i * N >= size) return;
+        const Pack<T, N> numbers = reinterpret_cast<const Pack<T, N>*>(x)[i], given = reinterpret_cast<const Pack<T, N>*>(g)[i];
+        Pack<T, N> results;
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            const bool stay = stays<PLANES>(words[k], plane, limit);
+            results.at[k] = narrow<T>(stay ? widen(given.at[k]) * scale * Form<A>::slope(widen(numbers.at[k])) : A(0));
+        }
+        reinterpret_cast<Pack<T, N>*>(gx)[i] = results;
     }
 }
 
