@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,28 @@ def table() -> Any:
 
 def test_the_table_of_functions_is_up_to_date(table):
     assert table.TARGET.read_text() == table.table(), "run ci/function_table"
+
+
+def public_modules() -> list[str]:
+    """The modules that users reach from `import bpgpu as bp`, and those that are imported by name."""
+    found = {f"bpgpu.{n}" for n in bp.__all__ if inspect.ismodule(getattr(bp, n))} - {"bpgpu.io"}
+    more = ("io.onnx", "io.torch", "nn.init", "optim.lr_scheduler", "sklearn", "testing", "plot")
+    return sorted({"bpgpu", *found, *(f"bpgpu.{n}" for n in more)})
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_every_public_name_has_an_entry_in_the_reference(name):
+    pages = CI.parent / "docs" / "reference"
+    if not pages.exists():
+        pytest.skip("the pages are not in this copy")
+    listed = [p.name for p in pages.glob("*.md") if f"\n::: {name}\n" in p.read_text() + "\n"]
+    assert len(listed) == 1
+    if name == "bpgpu.sklearn":
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(name)
+    for one in getattr(module, "__all__", ()):
+        found = getattr(module, one)
+        assert inspect.ismodule(found) or not callable(found) or (found.__doc__ or "").strip(), one
 
 
 def test_the_page_on_scipy_is_up_to_date():
