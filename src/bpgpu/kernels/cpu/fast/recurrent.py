@@ -26,12 +26,23 @@ from bpgpu.kernels.registry import kernel
 ONE = float32(1)
 
 
-def _accepts_lstm(x: Any, h: Any, c: Any, *rest: Any) -> bool:
-    return _plain(x, h, c) and in_numpy.accepts_lstm(x, h, c, *rest)
+LARGE = 2**16
+"""So many recurrent weights are read by one example as fast as memory gives them, whoever multiplies: NumPy does so
+with several threads."""
 
 
-def _accepts_gru(x: Any, h: Any, *rest: Any) -> bool:
-    return _plain(x, h) and in_numpy.accepts_gru(x, h, *rest)
+def _accepts_lstm(x: Any, h: Any, c: Any, w_ih: Any, w_hh: Any, *rest: Any) -> bool:
+    ours = _plain(x, h, c) and not _is_lonely(h, w_hh)
+    return ours and in_numpy.accepts_lstm(x, h, c, w_ih, w_hh, *rest)
+
+
+def _accepts_gru(x: Any, h: Any, w_ih: Any, w_hh: Any, *rest: Any) -> bool:
+    ours = _plain(x, h) and not _is_lonely(h, w_hh)
+    return ours and in_numpy.accepts_gru(x, h, w_ih, w_hh, *rest)
+
+
+def _is_lonely(h: Any, w_hh: Any) -> bool:
+    return len(h) == 1 and w_hh.size >= LARGE
 
 
 def _plain(x: Any, *first: Any) -> bool:
