@@ -60,6 +60,12 @@ def test_every_public_name_has_an_entry_in_the_reference(name):
         assert inspect.ismodule(found) or not callable(found) or (found.__doc__ or "").strip(), one
 
 
+def test_the_gallery_shows_every_example():
+    gallery = script("gallery")
+    assert gallery.TARGET.read_text(encoding="utf-8") == gallery.page(), "run ci/gallery"
+    assert all((gallery.PICTURES / f"{name}.png").exists() for name in gallery.DRAWING)
+
+
 def test_the_page_on_scipy_is_up_to_date():
     pytest.importorskip("scipy", minversion="1.17")
     pytest.importorskip("sklearn", minversion="1.8")
