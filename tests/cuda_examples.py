@@ -11,7 +11,7 @@ import numpy as np
 import bpgpu as bp
 import kernel_examples
 from bpgpu.autodiff.array import raw
-from bpgpu.functional.dropout import relu_dropout as dropout_of_relu
+from bpgpu.functional.dropout import activation_dropout
 from kernel_examples import Case, bound, extreme, holed, last, plain, stepped, together
 
 f = bp.functional
@@ -207,16 +207,18 @@ def dropout(p: float) -> Callable[..., Any]:
     return lambda x: f.dropout(x, p, key=key(x))
 
 
-def relu_dropout(p: float) -> Callable[..., Any]:
+def dropout_after(name: str) -> Callable[[float], Callable[..., Any]]:
     key = constant(bp.random.key(3))
-    return lambda x: dropout_of_relu(x, p, key(x))
+    return lambda p: lambda x: activation_dropout(name, x, p, key(x))
 
 
 own: dict[str, Callable[[], Iterable[Case]]] = {
     "cross_entropy": entropies,
     "dropped": lambda: dropped_by(dropout),
     "relu": lambda: elementwise(f.relu),
-    "relu_dropped": lambda: dropped_by(relu_dropout),
+    "relu_dropped": lambda: dropped_by(dropout_after("relu")),
+    "gelu_dropped": lambda: dropped_by(dropout_after("gelu")),
+    "gelu_tanh_dropped": lambda: dropped_by(dropout_after("gelu_tanh")),
     "gelu": lambda: elementwise(f.gelu),
     "gelu_tanh": lambda: elementwise(bound(f.gelu, {"approximate": "tanh"})),
     "softmax": lambda: rows(f.softmax),

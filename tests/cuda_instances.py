@@ -66,8 +66,10 @@ def random(t: str) -> Iterator[str]:
     yield from ("blocks_of_key", "key_after")
     for planes in (2, 4):
         yield f"mask_of_key<{planes}>"
-        for form in ("Same", "Relu"):
+        for form in ("Same", "Relu", "Exact", "ByTanh"):
             yield from (f"dropped<{t}, {n}, {planes}, {form}>" for n in (1, LOADED[t]))
+        for form in ("Exact", "ByTanh"):
+            yield from (f"dropped_back<{t}, {n}, {planes}, {form}>" for n in (1, LOADED[t]))
     for name in ("relu", "relu_back"):
         yield from (f"{name}<{t}, {n}>" for n in (1, LOADED[t]))
 

@@ -168,6 +168,63 @@ def test_the_feed_forward_of_a_transformer_drops_what_relu_gives_at_once(cupy: A
         np.testing.assert_allclose(ours[name].get(), x, rtol=1e-3, atol=1e-4)
 
 
+AFTER = {"relu": bp.nn.ReLU, "gelu": bp.nn.GELU, "tanh": lambda: bp.nn.GELU("tanh")}
+
+
+def model_of(cupy: Any, activation: Any) -> Any:
+    bp.seed(0)
+    layers = [bp.nn.Linear(16, 32), activation(), bp.nn.Dropout(0.3), bp.nn.Linear(32, 4)]
+    return bp.nn.Sequential(*layers).to(bp.device("cuda"))
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_a_dropout_behind_an_activation_is_one_kernel_with_it(cupy: Any, name: str) -> None:
+    """In a Sequential, too: the same numbers, one launch less on each way, and the same next key."""
+    x = cupy.asarray(np.random.default_rng(0).normal(size=(6, 16)).astype("f4"))
+    found = []
+    for one_by_one in (False, True):
+        model = model_of(cupy, AFTER[name])
+        if one_by_one:  # someone looks at what the layer gives
+            model[1].__dict__["forward"] = model[1].forward
+        state = getattr(cuda_on_cpu.cupy_on_numpy, "state", None)
+        before = state.launches if state else 0
+        y, grads = bp.value_and_grad(lambda m: bp.functional.mse_loss(m(x), x[:, :4]))(model)
+        launches = state.launches - before if state else 0
+        found.append((y, grads, model[2].key.get(), launches))
+    (y, grads, key, launches), (wanted, expected, key_after, more) = found
+    np.testing.assert_allclose(y.get(), wanted.get(), rtol=1e-6)
+    np.testing.assert_array_equal(key, key_after)
+    for path, g in expected.items():
+        np.testing.assert_allclose(grads[path].get(), g.get(), rtol=1e-5, atol=1e-7)
+    if not hasattr(cupy, "RawKernel"):
+        assert launches < more
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "gelu_tanh"])
+def test_an_activation_with_its_dropout_has_a_second_derivative(cupy: Any, name: str) -> None:
+    from bpgpu.functional.dropout import activation_dropout
+
+    key = random.key(4)
+    x = np.random.default_rng(0).normal(size=(4, 16))
+
+    def f(x: Any) -> Any:
+        k = key if isinstance(bp.autodiff.array.raw(x), np.ndarray) else cupy.asarray(key)
+        y = activation_dropout(name, x, 0.3, k)
+        return bp.array_namespace(y).sum(y * y * y)
+
+    for order in (bp.grad(f), bp.grad(lambda x: bp.array_namespace(x).sum(bp.grad(f)(x) ** 2))):
+        np.testing.assert_allclose(order(cupy.asarray(x)).get(), order(x), rtol=1e-11, atol=1e-12)
+
+
+def test_an_activation_is_seen_by_itself_where_no_dropout_is_to_be_done(cupy: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 16)).astype("f4")
+    model = model_of(cupy, bp.nn.GELU)
+    key = model[2].key.get()
+    on_gpu = model.eval()(cupy.asarray(x))
+    np.testing.assert_array_equal(model[2].key.get(), key)
+    np.testing.assert_allclose(on_gpu.get(), model.to(bp.device("cpu"))(x), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 3), (5, 64), (1000, 33), (600, 1032), (9000, 4)])
 def test_columns_are_summed(cupy: Any, shape: tuple[int, int], dtype: str) -> None:

@@ -21,12 +21,15 @@ from bpgpu.autodiff.rule import rule
 from bpgpu.backend.libraries import namespace_of
 from bpgpu.errors import ArgumentError, ShapeError
 from bpgpu.functional import arguments, chance
-from bpgpu.functional.activations import SELU_ALPHA, SELU_SCALE
+from bpgpu.functional.activations import SELU_ALPHA, SELU_SCALE, _gelu, _gelu_tanh
 from bpgpu.functional.arguments import Array
-from bpgpu.functional.rectifiers import relu
+from bpgpu.functional.rectifiers import _relu
 from bpgpu.functional.select import choose, keep
-from bpgpu.kernels import compute, find
+from bpgpu.kernels import LISTED, compute, find
 from bpgpu.random import draws
+
+ACTIVATIONS = {"relu": _relu, "gelu": _gelu, "gelu_tanh": _gelu_tanh}
+"""Those that have a kernel together with the dropout after them."""
 
 
 @rule
@@ -55,12 +58,14 @@ def _dropped_by_mask(xp: Any, x: Any, key: Any, width: int, kept: float) -> Any:
 
 
 @rule
-def _relu_and_drop(xp: Any, x: Any, /, key: Any, width: int, kept: float) -> Any:
-    """The same of `relu(x)`. On the way back, what is 0 in the result has no gradient."""
-    if (run := find("relu_dropped", xp, x, key, width, kept)) is not None:
+def _activate_and_drop(xp: Any, x: Any, /, name: str, key: Any, width: int, kept: float) -> Any:
+    """The same of `f(x)`, by one kernel each way."""
+    if (run := find(f"{name}_dropped", xp, x, key, width, kept)) is not None:
         return run(x, key, width, kept)
-    y = _drop_of_key(relu(x), _own(key), width, kept)
-    return y, lambda g: keep(g, y != 0) * (1 / kept)
+    y, back = ACTIVATIONS[name].function(xp, x)
+    key = _own(key)
+    dropped = _drop_of_key(y, key, width, kept)
+    return dropped, lambda g: back(_drop_of_key(g, key, width, kept))
 
 
 @rule
@@ -95,16 +100,21 @@ def dropout(
     return _dropped("dropout", input, p, input.shape, key)
 
 
-def relu_dropout(input: Array, p: float, key: Any) -> Array:
-    """`dropout(relu(x))`, by one kernel where there is one."""
-    if p < 1 and _active("dropout", input, p, True):
-        key = chance.key_for("dropout", key, input)
-        width, kept = draws.mask_probability(1 - p)
-        plain = raw(input)
-        operands = (plain, key, width, kept)
-        if width and find("relu_dropped", namespace_of(plain), *operands) is not None:
-            return _relu_and_drop(input, key, width, kept)
-    return dropout(relu(input), p, key=key)
+def is_one_kernel(name: str, input: Array, p: float, key: Any) -> bool:
+    """Whether there is a kernel for `activation_dropout` of this."""
+    plain = raw(input)
+    xp = namespace_of(plain)
+    if xp.__name__ not in LISTED or not 0 < p < 1:
+        return False
+    width, kept = draws.mask_probability(1 - p)
+    return bool(width) and find(f"{name}_dropped", xp, plain, raw(key), width, kept) is not None
+
+
+def activation_dropout(name: str, input: Array, p: float, key: Any) -> Array:
+    """`dropout(f(x))`, `name` being one of `ACTIVATIONS`; by one kernel where there is one."""
+    if is_one_kernel(name, input, p, key):
+        return _activate_and_drop(input, name, raw(key), *draws.mask_probability(1 - p))
+    return dropout(ACTIVATIONS[name](input), p, key=key)
 
 
 def dropout1d(

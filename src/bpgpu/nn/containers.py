@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
 from bpgpu.errors import ModuleError
+from bpgpu.nn.activation import GELU
+from bpgpu.nn.dropout import Dropout, at_once
 from bpgpu.nn.module import Module
+from bpgpu.nn.rectifier import ReLU
+
+
+def _with_dropout(layers: list[Module], x: Any) -> Any:
+    """One layer after another, but an activation and the dropout after it at once where there is a kernel for both."""
+    dropped = False
+    for layer, after in itertools.zip_longest(layers, layers[1:]):
+        if dropped:
+            dropped = False
+            continue
+        y = at_once(_kernel_of(layer), after, x)
+        dropped = y is not None
+        x = y if dropped else layer(x)
+    return x
+
+
+def _kernel_of(layer: Module) -> str | None:
+    """What `functional.dropout.ACTIVATIONS` calls the function of a layer."""
+    if "forward" in layer.__dict__:  # put there by someone who wants to see it run
+        return None
+    if type(layer) is GELU:
+        return "gelu" if layer.approximate == "none" else "gelu_tanh"
+    return "relu" if type(layer) is ReLU else None
 
 
 class Sequential(Module):
@@ -25,7 +51,10 @@ class Sequential(Module):
                 self.add_module(str(i), _checked(module, "Sequential"))
 
     def forward(self, input: Any) -> Any:
-        for module in self:
+        layers = list(self)
+        if Dropout in map(type, layers):
+            return _with_dropout(layers, input)
+        for module in layers:
             input = module(input)
         return input
 

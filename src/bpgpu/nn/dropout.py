@@ -8,7 +8,9 @@ from typing import Any
 from bpgpu import functional as F  # noqa: N812 - as everyone calls it
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array
+from bpgpu.functional.dropout import activation_dropout, is_one_kernel
 from bpgpu.nn.chance import Random
+from bpgpu.nn.module import Module
 
 
 class _Dropout(Random):
@@ -57,6 +59,15 @@ class Dropout(_Dropout):
         if not self.training:
             return F.dropout(input, self.p, False)
         return F.dropout(input, self.p, key=self.next_key())
+
+
+def at_once(activation: str | None, dropout: Module, x: Array) -> Array | None:
+    """`dropout(activation(x))` by one kernel; `None` where there is none, or where the layer is no plain `Dropout`."""
+    if activation is None or type(dropout) is not Dropout or "forward" in dropout.__dict__:
+        return None
+    if not dropout.training or not is_one_kernel(activation, x, dropout.p, dropout.key):
+        return None
+    return activation_dropout(activation, x, dropout.p, dropout.next_key())
 
 
 class Dropout1d(_Dropout):

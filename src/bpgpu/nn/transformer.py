@@ -25,11 +25,10 @@ from bpgpu.autodiff.array import device_of
 from bpgpu.autodiff.namespace import array_namespace
 from bpgpu.errors import ArgumentError
 from bpgpu.functional.arguments import Array, tupled
-from bpgpu.functional.dropout import relu_dropout
 from bpgpu.nn import init
 from bpgpu.nn.attention import MultiheadAttention
 from bpgpu.nn.containers import ModuleList
-from bpgpu.nn.dropout import Dropout
+from bpgpu.nn.dropout import Dropout, at_once
 from bpgpu.nn.linear import Linear
 from bpgpu.nn.module import Module
 from bpgpu.nn.norm import LayerNorm
@@ -376,11 +375,9 @@ def _own_layers(encoder: Module, decoder: Module) -> list[TransformerDecoderLaye
 
 
 def _activated(layer: Any, x: Array) -> Array:
-    """`dropout(activation(x))`, the usual one at once."""
-    drop = layer.dropout
-    if layer.activation is F.relu and drop.training and type(drop) is Dropout:
-        return relu_dropout(x, drop.p, drop.next_key())
-    return drop(layer.activation(x))
+    """`dropout(activation(x))`, the usual ones at once."""
+    y = at_once({F.relu: "relu", F.gelu: "gelu"}.get(layer.activation), layer.dropout, x)
+    return layer.dropout(layer.activation(x)) if y is None else y
 
 
 def _activation(name: str, activation: Any) -> Callable[[Any], Any]:

@@ -85,7 +85,7 @@ def relu_dropped(x: Any, key: Any, width: int, used: float) -> Any:
 
 @kernel("gelu_dropped", CUPY, accepts_dropped)
 def gelu_dropped(x: Any, key: Any, width: int, used: float) -> Any:
-    """The same of the exact gelu; its pull makes the mask anew from `key`, which must not change."""
+    """The same of the exact gelu; the pull makes the mask anew and takes the derivative at `x`."""
     return _gelu_dropped(x, key, width, used, "Exact")
 
 
@@ -96,6 +96,8 @@ def gelu_tanh_dropped(x: Any, key: Any, width: int, used: float) -> Any:
 
 
 def _gelu_dropped(x: Any, key: Any, width: int, used: float, form: str) -> Any:
+    key = key.copy()  # by the way back, its layer may have written the next one over it
+
     def pull(g: Any) -> Any:
         return _started("dropped_back", key, (x, in_order_of(x, g)), width, used, form)
 
@@ -106,7 +108,9 @@ def _dropped(x: Any, key: Any, width: int, used: float, form: str) -> Any:
     return _started("dropped", key, (x,), width, used, form)
 
 
-def _started(name: str, key: Any, given: tuple[Any, ...], width: int, used: float, form: str) -> Any:
+def _started(
+    name: str, key: Any, given: tuple[Any, ...], width: int, used: float, form: str
+) -> Any:
     x = given[0]
     y = cupy.empty(x.shape, x.dtype)
     planes, count, limit = layout(x.size, width, used)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-
 WITH_FORMS = frozenset({"gelu.cu", "random.cu"})
 """Those that compute activations."""
 

@@ -100,7 +100,8 @@ __global__ void dropped_back(const int* key, const T* x, const T* g, T* gx, int 
 #pragma unroll
         for (int k = 0; k < N; ++k) {
             const bool stay = stays<PLANES>(words[k], plane, limit);
-            results.at[k] = narrow<T>(stay ? widen(given.at[k]) * scale * Form<A>::slope(widen(numbers.at[k])) : A(0));
+            const A reached = stay ? widen(given.at[k]) * scale : A(0);  // times a slope of NaN it is that, as elsewhere
+            results.at[k] = narrow<T>(reached * Form<A>::slope(widen(numbers.at[k])));
         }
         reinterpret_cast<Pack<T, N>*>(gx)[i] = results;
     }
