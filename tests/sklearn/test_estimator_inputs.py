@@ -314,6 +314,17 @@ def test_class_weights_are_sample_weights(kind: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("labels", [Y[:120], LABELS[:120]], ids=["classes", "several labels"])
+def test_balanced_classes_count_a_sample_of_weight_two_twice(labels: Any) -> None:
+    weight = np.where(np.arange(120) % 3 == 0, 2.0, 1.0)
+    weight[::7] = 0
+    repeated = np.repeat(np.arange(120), weight.astype(int))
+    settings = {"solver": "lbfgs", "class_weight": "balanced", "alpha": 0.1, "max_iter": 20}
+    a = quick(MLPClassifier, **settings).fit(X[:120], labels, sample_weight=weight)
+    b = quick(MLPClassifier, **settings).fit(X[:120][repeated], labels[repeated])
+    np.testing.assert_allclose(a.predict_proba(X), b.predict_proba(X), rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_class_weights_that_are_none_are_refused(kind: Any) -> None:
     for wish in ("much", 3):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_sample_weight
@@ -68,7 +69,11 @@ class Classifier(ClassifierMixin):
                 "class_weight='balanced' is not supported by partial_fit, which does not see all samples: compute the "
                 "weights with sklearn.utils.class_weight.compute_class_weight, and pass them as a dict"
             )
-        by_class = compute_sample_weight(wish, squeezed(y))
+        y = squeezed(y)
+        if isinstance(wish, str) and weight is not None:
+            by_class = balanced(y, weight)
+        else:
+            by_class = compute_sample_weight(wish, y)
         return inputs.weights(by_class if weight is None else by_class * weight, y.shape[0])
 
     def predict(self, X: Any) -> Any:
@@ -131,6 +136,21 @@ class Regressor(RegressorMixin):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def balanced(y: Any, weight: Any) -> Any:
+    """For each sample what gives all classes the same sum of weights; with several labels the product over them.
+
+    scikit-learn counts samples for this; here one of weight 2 counts as two.
+    """
+    found = np.ones(y.shape[0])
+    for column in (y,) if y.ndim == 1 else y.T:
+        _, codes = np.unique(column, return_inverse=True)
+        totals = np.bincount(codes, weights=weight)
+        there = totals > 0
+        factors = totals.sum() / (there.sum() * np.where(there, totals, 1))
+        found *= np.where(there, factors, 0)[codes]
+    return found
 
 
 def on_host(x: Any) -> Any:
