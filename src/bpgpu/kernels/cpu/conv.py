@@ -49,7 +49,7 @@ def accepts(a: Any, b: Any, *rest: Any) -> bool:
 def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     """`(N, C, *S), (O, C, *K), (O,) -> (N, O, *L)`."""
     x = last(x)
-    matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])  # (K C, O)
+    matrix = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1).T  # (K C, O)
     if geometry.is_product:
         y = x.reshape(-1, x.shape[-1]) @ matrix
         if b is not None:
@@ -79,16 +79,16 @@ def correlate(x: Any, g: Any, geometry: Any) -> Any:
     x, g = last(x), np.ascontiguousarray(last(g))
     c, o = x.shape[-1], g.shape[-1]
     if geometry.is_product:
-        w = x.reshape(-1, c).T @ g.reshape(-1, o)
+        w = g.reshape(-1, o).T @ x.reshape(-1, c)
     else:
         x = _surrounded(x, geometry.pads)
         view = _windows(x, geometry.kernel, geometry.stride, geometry.dilation, geometry.counts)
         w = None
         for at, columns in _portions(view, x.dtype):
-            part = columns.T @ g[at].reshape(-1, o)
+            part = g[at].reshape(-1, o).T @ columns
             w = part if w is None else np.add(w, part, out=w)
-    w = w.reshape(*geometry.kernel, c, o)
-    return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
+    w = w.reshape(o, *geometry.kernel, c)
+    return np.ascontiguousarray(np.moveaxis(w, -1, 1))
 
 
 def sums_columns(g: Any) -> bool:
