@@ -355,3 +355,33 @@ def test_the_version_is_told(capsys: Any) -> None:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"bpgpu {bp.__version__}\n"
+
+
+def test_a_column_that_never_changes_counts_for_nothing(folder: Path, capsys: Any) -> None:
+    """The mean of 0.1 is rounded: its standard deviation once came out as 1e-17, and other rows as 1e16."""
+    rows = [[0.1, i % 7, i % 7 * 0.1] for i in range(140)]
+    name = write(folder / "t.csv", ["k", "a", "y"], rows)
+    assert main(["train", name, "--target", "y", "--epochs", "30", "--lr", "0.01"]) == 0
+    capsys.readouterr()
+    new = write(folder / "new.csv", ["k", "a"], [[0.1, 3], [0.2, 3], [-1e9, 3]])
+    assert main(["predict", "t.safetensors", new]) == 0
+    _, *answers = capsys.readouterr().out.split()
+    assert len(set(answers)) == 1
+
+
+def test_seconds_since_1970_are_told_apart(folder: Path, capsys: Any) -> None:
+    """float32 has steps of 128 there."""
+    rows = [[1_700_000_000 + i, f"{i * 0.1:.2f}"] for i in range(200)]
+    name = write(folder / "t.csv", ["time", "y"], rows)
+    assert main(["train", name, "--target", "y", "--lr", "0.01", "--hidden", ""]) == 0
+    assert float(capsys.readouterr().out.partition("R2 ")[2].split()[0]) > 0.99
+
+
+def test_numbers_that_are_too_large_for_the_model_are_told(folder: Path, capsys: Any) -> None:
+    name = prices(folder)
+    assert main(["train", name, "--target", "price", "--epochs", "1"]) == 0
+    capsys.readouterr()
+    new = write(folder / "new.csv", ["size", "age"], [[1e300, 1]])
+    assert "column 'size' has numbers that are too large" in failing(
+        ["predict", "prices.safetensors", new], capsys
+    )

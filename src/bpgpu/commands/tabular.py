@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ MANY = 50
 """A column of more different words, in more than half of the rows, says nothing about the other rows."""
 FEW = 20
 """A target of up to so many different whole numbers, and of two rows for each, is taken for classes."""
+LARGEST = 1e30
+"""Larger numbers do not survive a product in float32."""
 
 Array = Any
 
@@ -67,7 +70,9 @@ class Recipe:
         for i, column in enumerate(self.columns):
             x = data.x[:, i]
             if column.words is None:
-                parts.append(xp.reshape((x - column.mean) / column.scale, (-1, 1)))
+                x = (x - column.mean) / column.scale
+                _check_size(column.name, x)
+                parts.append(xp.astype(xp.reshape(x, (-1, 1)), xp.float32))
                 continue
             here = data.categories[column.name]
             known = {word: k for k, word in enumerate(column.words)}
@@ -77,7 +82,7 @@ class Recipe:
             place = xp.asarray([known.get(word, -1) for word in here], dtype=xp.int64)
             codes = place[xp.astype(x, xp.int64)]
             ones = codes[:, None] == xp.arange(len(column.words))[None, :]
-            parts.append(xp.astype(ones, x.dtype))
+            parts.append(xp.astype(ones, xp.float32))
         return xp.concat(parts, axis=1), strange
 
     def saved(self) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def _is_class(goal: Kind, task: str, rows: int) -> bool:
 def read(source: Source, inputs: list[Kind], goal: Kind | None) -> Any:
     """The columns as a data set, words as numbers."""
     every = [*inputs, *([] if goal is None else [goal])]
-    return read_csv(
+    data = read_csv(
         source.path,
         None if goal is None else goal.name,
         columns=[kind.name for kind in inputs],
@@ -188,7 +193,13 @@ def read(source: Source, inputs: list[Kind], goal: Kind | None) -> Any:
         header=True,
         delimiter=source.delimiter,
         encoding=source.encoding,
+        dtype="float64",  # seconds since 1970 differ by less than float32 can tell
     )
+    for i, kind in enumerate(inputs):
+        _check_size(kind.name, data.x[:, i])
+    if goal is not None:
+        _check_size(goal.name, data.y)
+    return data
 
 
 def classes_of(data: Any, goal: Kind) -> tuple[Array, list[str]]:
@@ -202,15 +213,31 @@ def classes_of(data: Any, goal: Kind) -> tuple[Array, list[str]]:
 
 def columns_of(train: Array, data: Any, inputs: list[Kind]) -> list[Column]:
     """How each column becomes inputs, from the rows that are trained on."""
-    xp = bp.array_namespace(train)
     columns = []
     for i, kind in enumerate(inputs):
         if kind.is_words:
             columns.append(Column(kind.name, list(data.categories[kind.name])))
         else:
-            scale = float(xp.std(train[:, i]))
-            columns.append(Column(kind.name, None, float(xp.mean(train[:, i])), scale or 1.0))
+            mean, scale = spread(train[:, i])
+            columns.append(Column(kind.name, None, mean, scale))
     return columns
+
+
+def spread(x: Array) -> tuple[float, float]:
+    """Mean and standard deviation. The latter is infinite for numbers that are all the same: whatever the column holds
+    in other rows then counts as the mean, for nothing was learnt of it."""
+    xp = bp.array_namespace(x)
+    if float(xp.min(x)) == float(xp.max(x)):
+        return float(x[0]), math.inf
+    return float(xp.mean(x)), float(xp.std(x)) or 1.0
+
+
+def _check_size(name: str, x: Array) -> None:
+    xp = bp.array_namespace(x)
+    if float(xp.max(xp.abs(xp.astype(x, xp.float64)))) > LARGEST:
+        raise DataError(
+            f"column '{name}' has numbers that are too large to learn from, beyond {LARGEST:g}; scale the column"
+        )
 
 
 def checked_output(option: str, path: str) -> None:

@@ -145,9 +145,9 @@ def _prepared(
         list(options.hidden),
     )
     if not is_class:
-        recipe.mean = float(xp.mean(y[train[0]]))
-        recipe.scale = float(xp.std(y[train[0]])) or 1.0
-        y = xp.reshape((y - recipe.mean) / recipe.scale, (-1, 1))
+        recipe.mean, scale = tabular.spread(y[train[0]])
+        recipe.scale = scale if math.isfinite(scale) else 1.0
+        y = xp.astype(xp.reshape((y - recipe.mean) / recipe.scale, (-1, 1)), xp.float32)
     x, _ = recipe.inputs(data)
     return recipe, Parts(*((x[part[0]], y[part[0]]) for part in (train, validation, test)))
 
