@@ -256,6 +256,17 @@ def test_a_damaged_archive_is_told_whatever_it_breaks(tmp_path):
             bp.io.torch.load(tmp_path / "b.pt")
 
 
+def test_an_archive_that_begins_before_its_file_is_told(tmp_path):
+    bp.io.torch.save(tmp_path / "a.pt", {"w": np.ones(2)})
+    whole = bytearray((tmp_path / "a.pt").read_bytes())
+    at = whole.rindex(b"PK\x05\x06") + 16
+    for value in (b"\xff\xff\xff\x7f", b"\xff\xff\x00\x00"):
+        whole[at : at + 4] = value
+        (tmp_path / "b.pt").write_bytes(whole)
+        with pytest.raises(CheckpointError, match="no checkpoint of torch, or a damaged one"):
+            bp.io.torch.load(tmp_path / "b.pt")
+
+
 def test_lists_in_lists_that_are_shared_are_gone_through_once(tmp_path):
     content = [1]
     for _ in range(100):  # 2 ** 100 lists, if each were gone through at each place

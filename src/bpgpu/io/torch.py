@@ -7,6 +7,7 @@ refuses the file if it names anything else.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import pickle
@@ -64,6 +65,8 @@ def load(path: Any) -> Any:
     except FileNotFoundError as error:
         raise MissingFileError(f"load: there is no file '{file}'") from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # the archive names a place before its beginning
+            _refuse(file, f"it is no checkpoint of torch, or a damaged one ({error})")
         raise atomic.failure(f"load: '{file}' could not be read: {error}", error) from error
     except CheckpointError:
         raise
