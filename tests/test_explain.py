@@ -88,6 +88,13 @@ def test_latex_is_written():
     assert text.startswith(r"\begin{align*}")
     assert text.count("{") == text.count("}")
     assert r"\frac{\partial L}{\partial \mathrm{w}}" in text
+    assert r"x_{1} &= \begin{pmatrix} 1 \\ 2 \end{pmatrix} \\" in text
+    assert r"h_{1} &= x_{1}\, \mathrm{w} = \begin{pmatrix} 0.5 & -1 \\ 1 & -2 \end{pmatrix}" in text
+    assert r"h_{2} &= \tanh(h_{1}) = " in text
+    assert r"h_{3} &= {h_{2}}^{2} = " in text
+    assert r"x_{1}^T\, \frac{\partial L}{\partial h_{1}}" in text
+    small = bp.explain(lambda p: p["a_b"] * 1e-7, {"a_b": np.asarray(1e-7)}, form="latex")
+    assert r"L &= \mathrm{a\_b} \cdot 1 \cdot 10^{-7} = 1 \cdot 10^{-14} \\" in small
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ class Step(NamedTuple):
     operands: list[Told]
     out: Told
     words: str
+    shown: list[str]
+    """The arguments, if the words are the name and these."""
 
 
 class Told:
@@ -161,7 +163,8 @@ class Story:
             return made
         shown = [a.name if _is_told(a) else _short_form(a) for a in args]
         shown += [f"{k}={_short_form(v)}" for k, v in kwargs.items() if v is not None]
-        self.steps.append(Step(name, of, operands, made, words or f"{name}({', '.join(shown)})"))
+        told = words or f"{name}({', '.join(shown)})"
+        self.steps.append(Step(name, of, operands, made, told, [] if words else shown))
         if len(self.steps) > LARGEST:
             raise ArgumentError(
                 f"explain: the loss calls more than {LARGEST} functions; take a smaller network"
@@ -333,23 +336,81 @@ def _text(named: list[Told], steps: list[Step], result: Told) -> str:
 
 
 def _latex(named: list[Told], steps: list[Step], result: Told) -> str:
-    def tex(name: str) -> str:
-        return rf"\mathrm{{{name}}}".replace("_", r"\_")
-
     lines = [r"\begin{align*}"]
-    lines += [rf"{tex(t.name)} &= {_number(t.value)} \\" for t in named]
-    lines += [rf"{tex(s.out.name)} &= {tex(s.words)} = {_number(s.out.value)} \\" for s in steps]
+    lines += [rf"{_tex(t.name)} &= {_matrix(t.value)} \\" for t in named]
+    lines += [rf"{_tex(s.out.name)} &= {_formula(s)} = {_matrix(s.out.value)} \\" for s in steps]
     products, parts = _products(steps, result)
     seen: dict[int, int] = {}
     for p in products:
-        out, name = tex(p.step.out.name), tex(p.operand.name)
+        out, name = _tex(p.step.out.name), _tex(p.operand.name)
         n = seen[id(p.operand)] = seen.get(id(p.operand), 0) + 1
         total = len(parts[id(p.operand)])
-        numbers = rf"{_number(p.above)} \cdot {_number(p.local)} = " if p.local is not None else ""
+        dot = r"\cdot" if p.step.out.shape == () else r"\odot"
+        numbers = rf"{_matrix(p.above)} {dot} {_matrix(p.local)} = " if p.local is not None else ""
         left = rf"\frac{{\partial L}}{{\partial {name}}}" + (rf"^{{({n})}}" if total > 1 else "")
         chain = rf"\frac{{\partial L}}{{\partial {out}}} \frac{{\partial {out}}}{{\partial {name}}}"
-        lines.append(rf"{left} &= {chain} = {numbers}{_number(p.value)} \\")
+        if p.rule:
+            d = rf"\frac{{\partial L}}{{\partial {out}}}"
+            a, b = (_tex(t.name) for t in p.step.operands)
+            chain = rf"{d}\, {b}^T" if p.operand is p.step.operands[0] else rf"{a}^T\, {d}"
+        lines.append(rf"{left} &= {chain} = {numbers}{_matrix(p.value)} \\")
         if n == total > 1:
-            summed = _number(sum(parts[id(p.operand)]))
+            summed = _matrix(sum(parts[id(p.operand)]))
             lines.append(rf"\frac{{\partial L}}{{\partial {name}}} &= \sum = {summed} \\")
     return "\n".join([*lines, r"\end{align*}"])
+
+
+_INFIX = {
+    "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": r"{0} \odot {1}", "divide": r"\frac{{{0}}}{{{1}}}",
+    "pow": "{{{0}}}^{{{1}}}", "power": "{{{0}}}^{{{1}}}", "matmul": r"{0}\, {1}", "negative": "-{0}",
+    "exp": "e^{{{0}}}", "square": "{{{0}}}^2", "sqrt": r"\sqrt{{{0}}}", "abs": r"\left|{0}\right|",
+}  # fmt: skip
+_NAMED = {"tanh", "log", "sin", "cos", "tan", "sinh", "cosh", "max", "min"}
+
+
+def _formula(step: Step) -> str:
+    """What a step computes, as it is written in a book."""
+    form = _INFIX.get(step.name)
+    if step.name == "multiply" and step.out.shape == ():
+        form = r"{0} \cdot {1}"
+    if form is not None and step.shown and not any("=" in s for s in step.shown):
+        return form.format(*(_tex(s) for s in step.shown))
+    if not step.shown:
+        return rf"\mathrm{{{_escaped(step.words)}}}"
+    name = rf"\{step.name}" if step.name in _NAMED else rf"\operatorname{{{_escaped(step.name)}}}"
+    return rf"{name}({', '.join(_tex(s) for s in step.shown)})"
+
+
+def _tex(name: str) -> str:
+    """A name or a number: `h1` with an index, `L` as it is, paths upright."""
+    if name == "L":
+        return name
+    if name[:1] in ("h", "x") and name[1:].isdigit():
+        return f"{name[0]}_{{{name[1:]}}}"
+    try:
+        float(name)
+    except ValueError:
+        return rf"\mathrm{{{_escaped(name)}}}"
+    return _power_of_ten(name)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("_", r"\_").replace("{", r"\{").replace("}", r"\}").replace("%", r"\%")
+
+
+def _power_of_ten(number: str) -> str:
+    digits, e, exponent = number.partition("e")
+    special = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{nan}"}
+    return rf"{digits} \cdot 10^{{{int(exponent)}}}" if e else special.get(number, number)
+
+
+def _matrix(x: Any) -> str:
+    """An array as a row or a matrix; one of more axes in brackets."""
+    array = device("cpu").xp.asarray(x)
+    if array.ndim == 0:
+        return _power_of_ten(_number(array))
+    if array.ndim > 2 or max(array.shape) > 8 or array.dtype.kind not in "fiu":
+        return rf"\mathrm{{{_escaped(_number(array))}}}"
+    rows = array if array.ndim == 2 else array[None, :]
+    inner = r" \\ ".join(" & ".join(_power_of_ten(_number(v)) for v in row) for row in rows)
+    return rf"\begin{{pmatrix}} {inner} \end{{pmatrix}}"
