@@ -103,6 +103,7 @@ def make(*, refuse: Any = lambda operations: False, starts: bool = True, launch:
 
         def execute(self, tensors: Any, workspace: int, *, handle: Any) -> None:
             assert self.steps[-1] == "build_plans"
+            assert all(address % 16 == 0 for address in tensors.values())  # as plans take it
             (ctypes.c_char * 64).from_address(workspace)[63] = b"x"
             cudnn.runs.append([o[0] for o in self.operations])
             (launch or (lambda run: run()))(lambda: _compute(self.operations, tensors))

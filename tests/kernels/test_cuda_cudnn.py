@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,6 +159,37 @@ def test_graphs_run_on_the_stream_of_now_and_are_not_planned_in_a_capture(cupy: 
             f.conv2d(x, w, padding=1)
         stream.end_capture().launch()
         assert y.get()[0, 0, 0, 0] == 27
+
+
+def test_operands_may_stand_anywhere(cupy: Any) -> None:
+    """Plans load 16 bytes at once, so what begins between is copied; so is a bias with gaps."""
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=s).astype("f4") for s in ((4, 1, 3, 5), (2, 1, 3, 3), (4,)))
+    last = on_gpu(cupy, x)[1:]  # begins 60 bytes on
+    assert last.data.ptr % 16
+    y = f.conv2d(last, on_gpu(cupy, w), on_gpu(cupy, b)[::2])
+    assert cupy.cudnn.runs == [["fprop", "bias"]]
+    np.testing.assert_allclose(y.get(), f.conv2d(x[1:], w, b[::2]), rtol=1e-5, atol=1e-6)
+
+
+def test_each_thread_has_a_handle_of_its_own(cupy: Any) -> None:
+    """A handle is told the stream, and threads have streams of their own."""
+    x, w = (on_gpu(cupy, np.ones(s, "f4")) for s in ((2, 3, 6, 5), (4, 3, 3, 3)))
+    made: list[str] = []
+    used: list[str] = []
+
+    def create() -> str:
+        made.append(f"handle {len(made)}")
+        return made[-1]
+
+    cupy.cudnn.create_handle = create
+    cupy.cudnn.set_stream = lambda handle, stream: used.append(handle)
+    f.conv2d(x, w)
+    thread = threading.Thread(target=f.conv2d, args=(x, w))
+    thread.start()
+    thread.join()
+    f.conv2d(x, w)
+    assert made == used == ["handle 0", "handle 1"]
 
 
 GEOMETRIES = [

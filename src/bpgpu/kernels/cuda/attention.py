@@ -11,7 +11,7 @@ from typing import Any
 
 import cupy
 
-from bpgpu.kernels.cuda.launching import CUPY, LARGEST, is_ours
+from bpgpu.kernels.cuda.launching import CUPY, LARGEST, is_here, is_ours
 from bpgpu.kernels.cuda.products import product, usable
 from bpgpu.kernels.cuda.softmax import can_mask, through_weights, weights
 from bpgpu.kernels.registry import kernel
@@ -27,7 +27,7 @@ def accepts(q: Any, k: Any, v: Any, bias: Any, allowed: Any, kept: Any, scale: f
         and 0 not in (*q.shape, *k.shape, *v.shape)
         and math.prod(shape) < LARGEST
         and (bias is None or (is_ours(bias) and bias.dtype == q.dtype))
-        and (allowed is None or type(allowed) is cupy.ndarray)
+        and (allowed is None or is_here(allowed))
         and (kept is None or (is_ours(kept) and kept.dtype == q.dtype and kept.shape == shape))
         and all(m is None or (_fits(m, shape) and can_mask(m, shape)) for m in (bias, allowed))
         and usable(cupy.cuda.runtime.getDevice())

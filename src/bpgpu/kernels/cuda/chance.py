@@ -17,6 +17,7 @@ from bpgpu.kernels.cuda.launching import (
     empty_as,
     in_order_of,
     is_dense,
+    is_here,
     is_ours,
     name_of,
     pack,
@@ -29,7 +30,7 @@ run = runner("random.cu")
 
 
 def is_key(key: Any) -> bool:
-    return type(key) is cupy.ndarray and key.dtype == np.int32 and key.flags.c_contiguous
+    return is_here(key) and key.dtype == np.int32 and key.flags.c_contiguous
 
 
 def accepts_blocks(key: Any, count: int, start: int) -> bool:

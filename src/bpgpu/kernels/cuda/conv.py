@@ -23,6 +23,9 @@ from bpgpu.kernels.registry import kernel
 PORTION = 2**26
 """Bytes of a matrix of windows that is made at a time: enough rows to fill a GPU."""
 
+GROUPS = 2**16 - 1
+"""Of blocks along the second axis of a grid, CUDA starts no more."""
+
 UNITS = {VECTOR // 2**n: f"Pack<unsigned short, {2 ** (3 - n)}>" for n in range(4)}
 """What C++ calls so many bytes that are copied at once."""
 
@@ -42,6 +45,7 @@ def accepts(a: Any, b: Any, *rest: Any) -> bool:
         and 0 not in a.shape
         and 0 not in b.shape
         and math.prod(geometry.counts) > 0
+        and geometry.groups <= GROUPS
         and usable(cupy.cuda.runtime.getDevice())
     )
 
@@ -117,7 +121,7 @@ def _convolved(x: Any, matrix: Any, b: Any, geometry: Any) -> Any:
 
 def _with_bias(windows: Any, matrix: Any, b: Any, out: Any) -> bool:
     """The product of one group with the bias added on its way out, if cuBLASLt can do that."""
-    if b.dtype != out.dtype or (b.size > 1 and not b.flags.c_contiguous):
+    if not is_ours(b) or b.dtype != out.dtype or (b.size > 1 and not b.flags.c_contiguous):
         return False
     return product(windows, matrix, out, epilogue="BIAS", vector=b) is not None
 

@@ -16,6 +16,7 @@ import functools
 import importlib
 import logging
 import math
+import threading
 from typing import Any, NamedTuple
 
 import cupy
@@ -23,7 +24,7 @@ import cupy
 from bpgpu.backend.windows import window_counts
 from bpgpu.errors import DeviceError
 from bpgpu.kernels.cuda import conv
-from bpgpu.kernels.cuda.launching import CUPY
+from bpgpu.kernels.cuda.launching import CUPY, VECTOR, is_ours
 from bpgpu.kernels.cuda.products import precision
 from bpgpu.kernels.registry import kernel
 
@@ -51,8 +52,17 @@ class Planned(NamedTuple):
 
 
 _planned: dict[Any, Planned | None] = {}
-_handles: dict[int, list[Any]] = {}
-"""For each device cuDNN's handle, and the stream that it was told last."""
+
+
+class _Handles(threading.local):
+    """A handle is told its stream, and so is not shared by threads."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, list[Any]] = {}
+        """For each device cuDNN's handle, and the stream that it was told last."""
+
+
+_handles = _Handles()
 
 
 @functools.cache
@@ -81,7 +91,7 @@ def works(device: int) -> bool:
     if cudnn is None:
         return False
     try:
-        _handles[device] = [cudnn.create_handle(), None]
+        _handle(device)
     except RuntimeError as error:
         log.warning("convolutions are matrix products, since cuDNN does not start: %s", error)
         return False
@@ -104,7 +114,7 @@ def accepts(a: Any, b: Any, *rest: Any) -> bool:
 def convolve(x: Any, w: Any, b: Any, geometry: Any) -> Any:
     """`(N, C, *S), (O, C / G, *K), (O,) -> (N, O, *L)`."""
     shape = (x.shape[0], w.shape[0], *geometry.counts)
-    if b is not None:
+    if is_ours(b) and b.dtype == x.dtype:
         fused = _run("convolve with bias", shape, (x, w, b), geometry)
         if fused is not None:
             return fused
@@ -145,7 +155,7 @@ def _run(name: str, shape: tuple[int, ...], operands: tuple[Any, ...], geometry:
         return None
     made = cupy.empty((shape[0], *shape[2:], shape[1]), operands[0].dtype)
     workspace = cupy.empty(max(planned.workspace, 1), "uint8")
-    given = [a if a.ndim == 1 else conv.channels_last(a) for a in operands]
+    given = [_readable(a) for a in operands]
     addresses = [a.data.ptr for a in (*given, made)]
     planned.graph.execute(
         dict(zip(planned.operands, addresses, strict=True)),
@@ -155,9 +165,17 @@ def _run(name: str, shape: tuple[int, ...], operands: tuple[Any, ...], geometry:
     return cupy.moveaxis(made, -1, 1)
 
 
+def _readable(a: Any) -> Any:
+    """An operand without gaps, channels last, at an address where plans take it that 16 bytes can be loaded."""
+    a = cupy.ascontiguousarray(a) if a.ndim == 1 else conv.channels_last(a)
+    return a if a.data.ptr % VECTOR == 0 else a.copy()
+
+
 def _handle(device: int) -> Any:
-    """cuDNN's handle of a device, on the stream of now."""
-    held = _handles[device]
+    """cuDNN's handle of a device for this thread, on the stream of now."""
+    held = _handles.of.get(device)
+    if held is None:
+        held = _handles.of[device] = [library().create_handle(), None]
     stream = cupy.cuda.get_current_stream().ptr
     if held[1] != stream:
         library().set_stream(held[0], stream)

@@ -10,6 +10,7 @@ import cupy
 from bpgpu.kernels.cuda.launching import (
     CUPY,
     LARGEST,
+    is_here,
     is_ours,
     name_of,
     pack,
@@ -27,7 +28,7 @@ INDICES = {"i": "int", "l": "long long", "q": "long long"}
 
 
 def _is_index(x: Any) -> bool:
-    return type(x) is cupy.ndarray and x.dtype.char in INDICES and bool(x.flags.c_contiguous)
+    return is_here(x) and x.dtype.char in INDICES and bool(x.flags.c_contiguous)
 
 
 def accepts_take(w: Any, index: Any) -> bool:

@@ -68,9 +68,17 @@ def _argument(x: Any) -> Any:
 # ---- what kernels ask of arrays
 
 
+current_device = cupy.cuda.runtime.getDevice
+
+
+def is_here(x: Any) -> bool:
+    """True for an array of CuPy on the device of now, where kernels are started."""
+    return type(x) is cupy.ndarray and x.data.device_id == current_device()
+
+
 def is_ours(x: Any) -> bool:
-    """True for an array of CuPy of a dtype that kernels know."""
-    return type(x) is cupy.ndarray and x.dtype.char in TYPES and hasattr(cupy, "RawModule")
+    """The same, of a dtype that kernels know."""
+    return is_here(x) and x.dtype.char in TYPES and hasattr(cupy, "RawModule")
 
 
 def name_of(x: Any) -> str:

@@ -15,6 +15,7 @@ from bpgpu.kernels.cuda.launching import (
     blocks,
     empty_as,
     in_order_of,
+    is_here,
     is_ours,
     name_of,
     pack,
@@ -37,7 +38,7 @@ def accepts(
 ) -> bool:
     return (
         is_ours(x)
-        and type(t) is cupy.ndarray
+        and is_here(t)
         and t.dtype.char in LABELS
         and 0 < x.size < LARGEST
         and (weight is None or (is_ours(weight) and weight.dtype == x.dtype))

@@ -30,7 +30,7 @@ from bpgpu.kernels.cuda.cublaslt import (
     library,
 )
 from bpgpu.kernels.cuda.cublaslt_values import VALUES
-from bpgpu.kernels.cuda.launching import CUPY
+from bpgpu.kernels.cuda.launching import CUPY, is_here
 from bpgpu.kernels.cuda.layouts import Misfit, Problem, View, line, packed, problem, product_shape
 from bpgpu.kernels.registry import kernel
 
@@ -305,7 +305,7 @@ def accepts_linear(x: Any, w: Any, b: Any) -> bool:
         and (
             b is None
             or (
-                type(b) is cupy.ndarray
+                is_here(b)
                 and b.dtype == w.dtype
                 and b.shape == w.shape[:1]
                 and (b.strides[0] == b.dtype.itemsize or b.size == 1)

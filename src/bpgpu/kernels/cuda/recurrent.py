@@ -11,7 +11,16 @@ from typing import Any
 
 import cupy
 
-from bpgpu.kernels.cuda.launching import CUPY, THREADS, blocks, is_ours, name_of, runner
+from bpgpu.kernels.cuda.launching import (
+    CUPY,
+    LARGEST,
+    THREADS,
+    blocks,
+    is_here,
+    is_ours,
+    name_of,
+    runner,
+)
 from bpgpu.kernels.cuda.products import product, sums
 from bpgpu.kernels.registry import kernel
 
@@ -30,9 +39,11 @@ def _usual(mask: Any, x: Any, *others: Any) -> bool:
         is_ours(x)
         and 0 not in x.shape
         and all(
-            a is None or (is_ours(a) and a.dtype == x.dtype and 0 not in a.shape) for a in others
+            a is None
+            or (is_ours(a) and a.dtype == x.dtype and 0 not in a.shape and a.size < LARGEST)
+            for a in others
         )
-        and (mask is None or (type(mask) is cupy.ndarray and mask.dtype.char == "?"))
+        and (mask is None or (is_here(mask) and mask.dtype.char == "?"))
     )
 
 

@@ -18,6 +18,7 @@ from bpgpu.kernels.cuda.launching import (
     LARGEST,
     THREADS,
     TYPES,
+    is_here,
     is_ours,
     name_of,
     runner,
@@ -73,11 +74,11 @@ def accepts(
 
 
 def _is_number(x: Any) -> bool:
-    return type(x) is cupy.ndarray and x.ndim == 0 and x.dtype.char in TYPES
+    return is_ours(x) and x.ndim == 0
 
 
 def _is_condition(x: Any) -> bool:
-    return x is None or (type(x) is cupy.ndarray and x.ndim == 0 and x.dtype.char == "?")
+    return x is None or (is_here(x) and x.ndim == 0 and x.dtype.char == "?")
 
 
 @kernel("adam_of_many", CUPY, accepts, changes=True)
