@@ -385,3 +385,81 @@ def test_numbers_that_are_too_large_for_the_model_are_told(folder: Path, capsys:
     assert "column 'size' has numbers that are too large" in failing(
         ["predict", "prices.safetensors", new], capsys
     )
+
+
+def test_columns_that_are_left_out_may_hold_anything(folder: Path, capsys: Any) -> None:
+    rows = [["" if i == 3 else i, "no", i, "no", i % 2] for i in range(40)]
+    name = write(folder / "t.csv", ["hole", "twice", "a", "twice", "y"], rows)
+    common = ["train", name, "--target", "y", "--epochs", "1"]
+    assert "line 5, column 'hole': a value is missing" in failing(common, capsys)
+    assert main([*common, "--drop", "hole", "twice"]) == 0
+    assert "1 column, 'y' is 2 classes" in capsys.readouterr().out
+    assert "no column 'hloe'" in failing([*common, "--drop", "hloe", "hole", "twice"], capsys)
+
+
+def test_columns_of_one_name_are_told_by_the_option(folder: Path, capsys: Any) -> None:
+    name = write(folder / "t.csv", ["a", "a", "y"], [[i, i, i % 2] for i in range(40)])
+    error = failing(["train", name, "--target", "y"], capsys)
+    assert "the table: several columns are named 'a'; rename them, or leave them out" in error
+
+
+def test_what_words_and_names_may_have_meant_is_told(folder: Path, capsys: Any) -> None:
+    def error(head: list[str], rows: list[list[Any]], target: str = "y") -> str:
+        return failing(["train", write(folder / "t.csv", head, rows), "--target", target], capsys)
+
+    numbers = [[i, i % 2] for i in range(90)]
+    assert "Did you mean 'Kind'?" in error(["a", "Kind"], numbers, "kind")
+    assert "first line of the file should name the columns" in error(["0", "1"], numbers)
+    commas = [[f"{i},5", i % 2] for i in range(90)]
+    assert "write its numbers as 1234.5 instead of '0,5'" in error(["a", "y"], commas)
+    shares = [[f"{i}%", i % 2] for i in range(90)]
+    assert "instead of '0%'" in error(["a", "y"], shares)
+    mixed = [*numbers, ["many", 1]]
+    assert "(--words)" in error(["a", "y"], mixed)
+    long = [[i, 10**18 + i % 3] for i in range(90)]
+    assert "more than 15 digits, such as 1000000000000000000" in error(["a", "y"], long)
+    infinite = [*numbers, ["9" * 400, 1]]
+    assert "9" * 41 not in error(["a", "y"], infinite)
+    (folder / "t.csv").write_text('a,y\n1,"2\n3,4\n')
+    assert "is a quote never closed?" in failing(["train", "t.csv", "--target", "y"], capsys)
+
+
+def test_names_of_files_that_are_none(folder: Path, capsys: Any) -> None:
+    name = flowers(folder)
+    common = ["train", name, "--target", "kind"]
+    for arguments in (
+        [*common, "--save", ""],
+        [*common, "--plot", ""],
+        ["predict", "m", name, "--out", ""],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        assert "expected the name of a file" in capsys.readouterr().err
+    assert "--save: 'nnn" in failing([*common, "--save", "n" * 300], capsys)
+    assert "'.' is a folder" in failing(["train", ".", "--target", "kind"], capsys)
+    assert sorted(p.name for p in folder.iterdir()) == [name]
+
+
+def test_values_of_options_that_the_table_cannot_take(folder: Path, capsys: Any) -> None:
+    common = ["train", flowers(folder), "--target", "kind"]
+    assert "--test 0.999: split: of 120 rows" in failing([*common, "--test", "0.999"], capsys)
+    units = "100000000,100000000"
+    assert "not enough memory" in failing([*common, "--hidden", units], capsys)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device is Linux's own")
+def test_output_that_cannot_be_written_ends_with_2() -> None:
+    source = {"PYTHONPATH": str(Path(bp.__file__).parents[1])}
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "bpgpu", "info"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, **source},
+        )
+    assert ended.returncode == 2
+    assert "No space left" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -37,15 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return int(COMMANDS[options.command].run(options))
+        status = int(COMMANDS[options.command].run(options))
+        sys.stdout.flush()
+        return status
     except BpgpuError as error:
         return _failed(options.command, str(error))
+    except MemoryError as error:
+        return _failed(options.command, f"not enough memory; ask for less ({error})")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # such as a full disk behind the output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _failed(options.command, str(error))
 
 
 def _failed(command: str, message: str) -> int:

@@ -31,6 +31,13 @@ def text(parser: Parser) -> None:
     )
 
 
+def file(text: str) -> str:
+    """The name of a file to write."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a file, got ''")
+    return text
+
+
 def _delimiter(text: str) -> str:
     found = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(found) != 1 or found in '\r\n"':

@@ -20,7 +20,9 @@ from bpgpu.io import atomic
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the file that 'train' saved")
     parser.add_argument("file", help="a CSV file with the same columns; the target may be missing")
-    parser.add_argument("--out", metavar="FILE", help="a CSV file for the answers (default: shown)")
+    parser.add_argument(
+        "--out", type=given.file, metavar="FILE", help="a CSV file for the answers (default: shown)"
+    )
     given.text(parser)
     given.device(parser)
 

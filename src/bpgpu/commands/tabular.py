@@ -10,6 +10,7 @@ import difflib
 import itertools
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import bpgpu as bp
 from bpgpu.data import read_csv
 from bpgpu.data.kinds import Kind, column_kinds
+from bpgpu.data.tables import number_in
 from bpgpu.errors import ArgumentError, DataError
 
 FORMAT = 1
@@ -113,34 +115,49 @@ class Source(NamedTuple):
     delimiter: str = ","
     encoding: str = "utf-8"
 
-    def kinds(self, words: list[str], only: list[str] | None = None) -> tuple[list[Kind], int]:
+    def kinds(
+        self, words: list[str], only: list[str] | None = None, skip: Sequence[str] = ()
+    ) -> tuple[list[Kind], int]:
         """What its columns hold, and how many rows it has."""
         how = {"delimiter": self.delimiter, "encoding": self.encoding}
-        return column_kinds(self.path, words=words, only=only, **how)
+        return column_kinds(self.path, words=words, only=only, skip=skip, **how)
 
 
 def examined(
     source: Source, target: str, task: str, drop: list[str], words: list[str]
 ) -> tuple[list[Kind], Kind, bool]:
     """The columns that are inputs, the target, and whether it is a class; all of it checked."""
-    kinds, rows = source.kinds(words)
-    names = [kind.name for kind in kinds]
-    for what, given in (("--target", [target]), ("--drop", drop), ("--words", words)):
-        for name in given:
-            check_column(what, name, names)
     if target in drop:
         raise ArgumentError(f"--drop: '{target}' is the target")
+    kinds, rows = source.kinds(words, skip=drop)
+    names = [kind.name for kind in kinds]
+    check_column("--target", target, names)
+    for name in drop:
+        check_column("--drop", name, list(dict.fromkeys(names)))
+    for name in words:
+        check_column("--words", name, names)
     goal = kinds[names.index(target)]
     inputs = [kind for kind in kinds if kind.name not in (target, *drop)]
     if not inputs:
         raise ArgumentError(f"there is no column left to predict '{target}' from")
     for kind in inputs:
+        check_column("the table", kind.name, names)
         if kind.is_words and kind.different > max(MANY, rows // 2):
             raise DataError(
                 f"column '{kind.name}' has {kind.different} different words in {rows} rows, which say nothing about "
-                f"other rows; leave it out with --drop '{kind.name}'"
+                f"other rows; leave it out with --drop '{kind.name}'{_nearly_a_number(kind.example)}"
             )
     return inputs, goal, _is_class(goal, task, rows)
+
+
+def _nearly_a_number(text: str) -> str:
+    """What else can be done about words such as 1,5 or 30%."""
+    if (
+        any(mark in text for mark in ",%$€ ")
+        and number_in("".join(text.split()).strip("%$€").replace(",", ".", 1)) is not None
+    ):
+        return f", or write its numbers as 1234.5 instead of '{text[:40]}'"
+    return ""
 
 
 def check_column(what: str, name: str, names: list[str]) -> None:
@@ -148,10 +165,15 @@ def check_column(what: str, name: str, names: list[str]) -> None:
     if names.count(name) == 1:
         return
     if name in names:
-        raise ArgumentError(f"{what}: several columns are named '{name}'; rename them")
+        raise ArgumentError(
+            f"{what}: several columns are named '{name}'; rename them, or leave them out"
+        )
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    near = difflib.get_close_matches(name, names, 1)
-    meant = f" Did you mean '{near[0]}'?" if near else ""
+    folded = {other.casefold(): other for other in names}
+    near = difflib.get_close_matches(name.casefold(), folded, 1)
+    meant = f" Did you mean '{folded[near[0]]}'?" if near else ""
+    if all(number_in(other) is not None for other in names):
+        meant = " The first line of the file should name the columns."
     for mark, option in ((";", "';'"), ("\t", "tab"), ("|", "'|'")):
         if len(names) == 1 and mark in names[0]:
             meant = f" If fields end with {option}, say --delimiter {option}."
@@ -171,6 +193,11 @@ def _is_class(goal: Kind, task: str, rows: int) -> bool:
     if goal.different == 1:
         raise DataError(
             f"the target '{goal.name}' is the same in all rows; there is nothing to learn"
+        )
+    if goal.is_long and not goal.is_words:
+        raise DataError(
+            f"the target '{goal.name}' holds whole numbers of more than 15 digits, such as {goal.example[:40]}, which "
+            f"are not told apart; say --words '{goal.name}' if they are names, or else write fewer digits"
         )
     few = goal.is_whole and goal.different <= min(FEW, rows // 2)
     is_class = task == "classification" or (task == "auto" and (goal.is_words or few))
@@ -236,7 +263,7 @@ def _check_size(name: str, x: Array) -> None:
     xp = bp.array_namespace(x)
     if float(xp.max(xp.abs(xp.astype(x, xp.float64)))) > LARGEST:
         raise DataError(
-            f"column '{name}' has numbers that are too large to learn from, beyond {LARGEST:g}; scale the column"
+            f"column '{name}' has numbers that are too large, beyond {LARGEST:g}; scale the column"
         )
 
 
@@ -244,6 +271,10 @@ def checked_output(option: str, path: str) -> None:
     """Raise if a file could not be written there, before any work is done."""
     place = Path(path)
     folder = place.parent
+    try:
+        place.exists()
+    except OSError as error:
+        raise ArgumentError(f"{option}: '{path}': {error.strerror or error}") from None
     if place.is_dir():
         raise ArgumentError(f"{option}: '{path}' is a folder; give the name of a file")
     if place.exists() and not place.is_file():

@@ -39,9 +39,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--words", nargs="+", default=[], metavar="NAME", help="columns of numbers that are names"
     )
     parser.add_argument(
-        "--save", metavar="FILE", help="default: the name of the file, .safetensors"
+        "--save",
+        type=given.file,
+        metavar="FILE",
+        help="default: the name of the file, .safetensors",
     )
-    parser.add_argument("--plot", metavar="FILE", help="default: the name of the file, .png")
+    parser.add_argument(
+        "--plot", type=given.file, metavar="FILE", help="default: the name of the file, .png"
+    )
     parser.add_argument(
         "--hidden", type=given.sizes, default=(64, 64), metavar="N,N", help="units (64,64)"
     )
@@ -112,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _outputs(options: argparse.Namespace) -> tuple[str, str | None]:
     """Where the model and the plot go, both checked; no plot without matplotlib, unless one was asked for."""
-    stem = Path(options.file).name.split(".")[0]
+    stem = Path(options.file).name.split(".")[0] or "table"
     save = options.save or f"{stem}.safetensors"
     plot = options.plot
     if plot is None and importlib.util.find_spec("matplotlib") is not None:
@@ -135,7 +140,10 @@ def _prepared(
         raise DataError(f"{options.file!r} has {len(y)} rows; {LEAST} are needed at least")
     layers = y if is_class and _smallest(xp, y) > 1 else None
     rows = xp.arange(len(y))
-    rest, test = bp.data.split((rows, y), options.test, seed=options.seed, stratify=layers)
+    try:
+        rest, test = bp.data.split((rows, y), options.test, seed=options.seed, stratify=layers)
+    except DataError as error:
+        raise DataError(f"--test {options.test:g}: {error}") from None
     layers = rest[1] if layers is not None and _smallest(xp, rest[1]) > 1 else None
     train, validation = bp.data.split(rest, 0.15, seed=options.seed + 1, stratify=layers)
     recipe = Recipe(

@@ -20,6 +20,10 @@ class Kind(NamedTuple):
     """How many different values, of words or numbers; counted up to `MANY`."""
     is_whole: bool
     """Whether all are whole numbers."""
+    is_long: bool
+    """Whether some are whole numbers of so many digits that float64 does not tell neighbours apart."""
+    example: str
+    """The first word, or else number."""
 
 
 MANY = 10_000
@@ -30,6 +34,7 @@ class _Seen:
         self.numbers = 0
         self.words = 0
         self.is_whole = True
+        self.is_long = False
         self.first: dict[bool, tuple[int, str]] = {}
         """The first word and the first number, with their lines."""
         self.values: set[str] = set()
@@ -38,6 +43,8 @@ class _Seen:
         value = tables.number_in(field)
         is_number = value is not None
         self.is_whole = self.is_whole and value is not None and value.is_integer()
+        if value is not None and abs(value) > 2**53 and field.lstrip("+-").isdecimal():
+            self.is_long = True
         self.first.setdefault(is_number, (line, field))
         if is_number:
             self.numbers += 1
@@ -52,14 +59,15 @@ def column_kinds(
     *,
     words: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
     delimiter: str = ",",
     encoding: str = "utf-8",
 ) -> tuple[list[Kind], int]:
     """The columns of a file with names in its first line, and how many rows it has.
 
     *Parameters* `words`: columns that hold words, though some of them may look like numbers. `only`: look at these
-    columns alone, as far as they are there; of the others just the names are given. `delimiter`, `encoding`: as
-    `read_csv` has them.
+    columns alone, as far as they are there; of the others just the names are given, as of those to `skip`.
+    `delimiter`, `encoding`: as `read_csv` has them.
 
     *Raises* `DataError` that names line and column for a field that is empty, says NA or is infinite, and for columns
     that hold numbers in some lines and words in others; for a file without rows.
@@ -68,7 +76,11 @@ def column_kinds(
     with opened_text(path, encoding, LIMIT) as text:
         records = tables.records(text, delimiter, file)
         table = tables.Table(file, records, True)
-        seen = {i: _Seen() for i, name in enumerate(table.names) if only is None or name in only}
+        seen = {
+            i: _Seen()
+            for i, name in enumerate(table.names)
+            if name not in skip and (only is None or name in only)
+        }
         count = 0
         for line, record in table.rows():
             count += 1
@@ -76,13 +88,13 @@ def column_kinds(
                 field = record[i].strip()
                 if field.lower() in tables.MISSING:
                     raise DataError(
-                        f"{table.at(line, i)}: a value is missing ({field!r}); fill it in, leave the row out, or "
-                        "leave out the column"
+                        f"{table.at(line, i)}: a value is missing ({field!r}); fill it in, or leave out the row "
+                        "or the column"
                     )
                 if math.isinf(tables.number_in(field) or 0.0) and table.names[i] not in words:
                     raise DataError(
-                        f"{table.at(line, i)}: {field!r} is infinite, and nothing can be learnt from it; leave the row "
-                        "or the column out"
+                        f"{table.at(line, i)}: {field[:40]!r} is infinite, and nothing can be learnt from it; leave "
+                        "the row or the column out"
                     )
                 column.add(line, field)
     if not count:
@@ -96,6 +108,8 @@ def _kind(table: Any, i: int, column: _Seen, words: Sequence[str]) -> Kind:
         (number_line, number), (line, word) = column.first[True], column.first[False]
         raise DataError(
             f"{table.at(line, i)}: {word[:40]!r} is no number, but line {number_line} has {number[:40]!r} there; put "
-            "one of them right, or say that the column holds words"
+            "one of them right, or say that the column holds words (--words)"
         )
-    return Kind(name, bool(column.words) or name in words, len(column.values), column.is_whole)
+    is_words = bool(column.words) or name in words
+    _, example = column.first.get(False) or column.first.get(True) or (0, "")
+    return Kind(name, is_words, len(column.values), column.is_whole, column.is_long, example)

@@ -114,7 +114,8 @@ def records(text: Any, delimiter: str, name: str) -> Iterator[tuple[int, list[st
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataError(f"{name}: line {line}: {error}") from None
+            hint = "; is a quote never closed?" if "unexpected end" in str(error) else ""
+            raise DataError(f"{name}: line {line}: {error}{hint}") from None
         if record:
             yield line, record
 
