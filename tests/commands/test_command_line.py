@@ -463,3 +463,14 @@ def test_output_that_cannot_be_written_ends_with_2() -> None:
     assert ended.returncode == 2
     assert "No space left" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_models_of_tables_with_points_in_their_names_stay_apart(folder: Path) -> None:
+    for year in (2024, 2025):
+        prices(folder)
+        (folder / "prices.csv").rename(folder / f"prices.{year}.csv")
+        name = f"prices.{year}.csv"
+        assert main(["train", name, "--target", "price", "--epochs", "1"]) == 0
+    models = sorted(p.name for p in folder.glob("*.safetensors"))
+    assert models == ["prices.2024.safetensors", "prices.2025.safetensors"]
+    assert len(list(folder.glob("*.png"))) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from bpgpu.errors import DataError
 LEAST = 10
 """Rows below which nothing can be held out."""
 PATIENCE = 20
+ENDINGS = re.compile(r"(\.(csv|tsv|tab|txt|dat|data))?(\.gz)?$", re.IGNORECASE)
+"""What the names of tables end with; the files of `prices.2024.csv` and `prices.2025.csv` stay apart."""
 
 Array = Any
 
@@ -117,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _outputs(options: argparse.Namespace) -> tuple[str, str | None]:
     """Where the model and the plot go, both checked; no plot without matplotlib, unless one was asked for."""
-    stem = Path(options.file).name.split(".")[0] or "table"
+    stem = ENDINGS.sub("", Path(options.file).name) or "table"
     save = options.save or f"{stem}.safetensors"
     plot = options.plot
     if plot is None and importlib.util.find_spec("matplotlib") is not None:

@@ -239,8 +239,8 @@ class Table:
         for line, record in itertools.chain(start, self.records):
             if len(record) != self.width:
                 raise DataError(
-                    f"{self.path}: line {line}: expected {self.width} fields, as line {self.start} has, got "
-                    f"{len(record)}; check the delimiter and quotes"
+                    f"{self.path}: line {line}: expected {self.width} field{'s' * (self.width != 1)}, as line "
+                    f"{self.start} has, got {len(record)}; check the delimiter and quotes"
                 )
             yield line, record
 
