@@ -113,3 +113,26 @@ def test_states_of_more_numbers_than_an_int_counts_are_left_out(cupy: Any, name:
             *rest,
         )
         assert (find(name, bp.array_namespace(operands[0]), *operands) is not None) == taken
+
+
+def test_a_mask_whose_rows_are_far_apart_is_left_out(cupy: Any) -> None:
+    """It may be a part of something large: steps are 32 bits."""
+    x = cupy.asarray(np.ones((1, 1, 2, 4), "f4"))
+    mask = cupy.asarray(np.ones((2, 2), "bool"))
+    far = cupy.lib.stride_tricks.as_strided(mask, (2, 2), (2**31, 1))  # nobody reads it
+    xp = bp.array_namespace(x)
+    q = x[:, :, :, :2]
+    taken = [find("attend", xp, q, q, q, None, m, None, 1.0) is not None for m in (mask, far)]
+    assert taken == [True, False]
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD"])
+def test_a_learning_rate_in_sixteen_bits_is_left_to_the_formula(cupy: Any, name: str) -> None:
+    """C++ knows several ways from a half to a double, and so takes none."""
+    found = []
+    for put in (np.asarray, cupy.asarray):
+        rate = put(np.asarray(0.5, "f2"))
+        p, g = put(np.ones(3)), put(np.asarray([1.0, -2.0, 0.5]))
+        stepped = getattr(bp.optim, name)({"p": p}, lr=rate).step({"p": g})["p"]
+        found.append(stepped if put is np.asarray else stepped.get())
+    np.testing.assert_allclose(*found, rtol=1e-6)

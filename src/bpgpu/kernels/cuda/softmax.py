@@ -128,4 +128,7 @@ def rows_of(mask: Any, s: Any) -> Any:
 
 def can_mask(mask: Any, shape: tuple[int, ...]) -> bool:
     """Whether `weights` can read a mask for scores of this shape."""
-    return mask is None or len(shape) <= 4 or all(n == 1 for n in mask.shape[:-2])
+    if mask is None:
+        return True
+    near = all(abs(step) < 2**31 for step in mask.strides)  # `ROWS` has 32 bits for each
+    return near and (len(shape) <= 4 or all(n == 1 for n in mask.shape[:-2]))

@@ -69,7 +69,7 @@ def accepts(
             for s in (*states, step)
         )
         and _is_condition(settings[-1])
-        and (np.ndim(rate) == 0 if isinstance(rate, (float, int)) else _is_number(rate))
+        and (isinstance(rate, (float, int)) or (_is_number(rate) and rate.dtype.char in "fd"))
     )
 
 
