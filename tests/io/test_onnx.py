@@ -156,6 +156,19 @@ def test_arrays_that_a_function_holds_are_constants_of_the_file(tmp_path, name):
     assert type(SHARED.weight) is np.ndarray
 
 
+def test_a_module_may_be_an_argument_with_its_buffers(tmp_path):
+    model, x = mlp().eval(), normal(5, 4)
+    bp.io.onnx.export(
+        lambda m, x: m(x), (model, normal(3, 4)), tmp_path / "a.onnx", dynamic_batch={1: 0}
+    )
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
+    weights = {f"m.{path}": w * 2 for path, w in model.parameters().items()}
+    (got,) = session.run(None, {**weights, "x": x})
+    model.load_state_dict({k: w * 2 for k, w in model.parameters().items()}, strict=False)
+    np.testing.assert_allclose(got, model(x), rtol=1e-5, atol=1e-5)
+    assert type(model[1].running_mean) is np.ndarray
+
+
 def test_an_array_of_another_library_that_forward_makes_is_told(tmp_path):
     class Masked(nn.Module):
         def forward(self, x: Any) -> Any:

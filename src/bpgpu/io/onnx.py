@@ -24,7 +24,7 @@ from bpgpu.errors import (
 )
 from bpgpu.io import atomic
 from bpgpu.io.onnx_batch import any_batch
-from bpgpu.io.onnx_functions import module_with_constants, with_constants
+from bpgpu.io.onnx_functions import bare, each_module, module_with_constants, with_constants
 
 __all__ = ["export"]
 
@@ -228,9 +228,12 @@ def _graph(call: Any, arguments: tuple[Any, ...], inputs: list[Input], ndonnx: A
     except AttributeError as error:
         raise ExportError(f"export: ONNX has no arrays of this kind: {error}") from error
     stream = iter(given.values())
+    constant = partial(_constant, ndonnx=ndonnx)
+    arguments = each_module(arguments, partial(module_with_constants, constant=constant))
     filled = [trees.map(lambda _: next(stream), argument) for argument in arguments]
+    filled = each_module(filled, bare)
     if not hasattr(call, "modules"):  # a function: what it writes to is copied for each run
-        call = with_constants(call, partial(_constant, ndonnx=ndonnx))
+        call = with_constants(call, constant)
     output = _told(call)(*filled)
     outputs = {f"output.{path}" if path else "output": leaf for path, leaf in trees.items(output)}
     if not outputs:

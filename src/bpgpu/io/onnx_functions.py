@@ -13,6 +13,8 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from bpgpu import tree as trees
+from bpgpu.autodiff.array import Array as Traced
+from bpgpu.autodiff.array import raw
 
 Constant = Callable[[Any], Any]
 
@@ -41,6 +43,25 @@ def module_with_constants(module: Any, constant: Constant) -> Any:
         for name, value in fields.items():
             fields[name] = constants_in(value, constant)
     return twin
+
+
+def each_module(argument: Any, f: Callable[[Any], Any]) -> Any:
+    """An argument with `f(module)` in the place of the Modules in it."""
+    if _is_module(argument):
+        return f(argument)
+    if type(argument) in (list, tuple):
+        return type(argument)(each_module(v, f) for v in argument)
+    if type(argument) is dict:
+        return {k: each_module(v, f) for k, v in argument.items()}
+    return argument
+
+
+def bare(module: Any) -> Any:
+    """The Module with plain arrays in the place of constants of the traced namespace."""
+    for part in module.modules():
+        fields = part.__dict__
+        fields.update({name: raw(v) for name, v in fields.items() if type(v) is Traced})
+    return module
 
 
 class _Copies:
