@@ -77,11 +77,11 @@ def test_a_console_without_the_letters_of_a_table_gets_escapes(tmp_path: Path) -
     train = code.replace("sys.argv[1:]", "['train', 't.csv', '--target', 'wort', '--epochs', '1']")
     ended = run(train, tmp_path, PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
+    assert r"(always 'gr\xf6\xdfer'" in ended.stdout or r"(always '\u65e5\u672c'" in ended.stdout
     predict = code.replace("sys.argv[1:]", "['predict', 't.safetensors', 't.csv']")
     ended = run(predict, tmp_path, PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
-    assert r"\u65e5\u672c" in ended.stdout
-    assert run(predict, tmp_path, PYTHONIOENCODING="utf-8").stdout.count("日本") > 0
+    assert "P(日本)" in ended.stdout  # a file or a pipe, and no console
 
 
 def test_files_are_utf8_whatever_the_system_prefers(tmp_path: Path) -> None:

@@ -474,3 +474,47 @@ def test_models_of_tables_with_points_in_their_names_stay_apart(folder: Path) ->
     models = sorted(p.name for p in folder.glob("*.safetensors"))
     assert models == ["prices.2024.safetensors", "prices.2025.safetensors"]
     assert len(list(folder.glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"columns": [{"name": 1, "words": None}]},
+        {"columns": [{"name": "size", "words": None, "mean": "x"}]},
+        {"columns": 5},
+        {"classes": 5},
+        {"hidden": "x"},
+        {"hidden": [-3]},
+        {"scale": None},
+        {"format": 9},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_models_that_others_have_written(folder: Path, capsys: Any, part: dict[str, Any]) -> None:
+    name = prices(folder)
+    table = {
+        "format": 1,
+        "target": "price",
+        "classes": None,
+        "columns": [{"name": "size", "words": None}],
+        "hidden": [],
+        **part,
+    }
+    bp.save(folder / "m.safetensors", model=bp.nn.Sequential(bp.nn.Linear(1, 1)), table=table)
+    error = failing(["predict", "m.safetensors", name], capsys)
+    assert ("another version" if "format" in part else "holds no model of a table") in error
+
+
+def test_answers_in_a_file_are_utf8_whatever_the_console_shows(folder: Path) -> None:
+    rows = [[i, "größer" if i > 30 else "日本"] for i in range(60)]
+    name = write(folder / "t.csv", ["a", "y"], rows)
+    assert main(["train", name, "--target", "y", "--epochs", "1"]) == 0
+    source = {"PYTHONPATH": str(Path(bp.__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "bpgpu", "predict", "t.safetensors", name],
+        capture_output=True,
+        check=True,
+        env={**os.environ, **source},
+    )
+    assert ended.stdout.decode("utf-8").splitlines()[0] == "y,P(größer),P(日本)"

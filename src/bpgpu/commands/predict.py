@@ -51,11 +51,21 @@ def run(options: argparse.Namespace) -> int:
     answers = bp.to_numpy(bp.predict(model, x, device=device))
     text = _written(answers, recipe)
     if options.out is None:
-        print(text, end="")
+        _show(text)
     else:
         atomic.write(atomic.checked_path("predict", options.out), [text.encode()])
         print(f"{len(answers)} answers in {options.out}")
     return 0
+
+
+def _show(text: str) -> None:
+    """On a console in its letters, into a file or a pipe in UTF-8, as all files are."""
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None or sys.stdout.isatty():
+        print(text, end="")
+    else:
+        sys.stdout.flush()
+        stream.write(text.encode())
 
 
 def _inputs(source: Source, recipe: Recipe) -> list[Kind]:

@@ -93,16 +93,37 @@ class Recipe:
 
 def recipe_of(saved: Any, path: str) -> Recipe:
     """The recipe in a file."""
+    if isinstance(saved, dict) and saved.get("format", FORMAT) != FORMAT:
+        raise ArgumentError(f"'{path}' was written by another version of bpgpu; train it again")
     try:
         content = dict(saved)
-        if content.pop("format") != FORMAT:
-            raise ArgumentError(f"'{path}' was written by another version of bpgpu; train it again")
+        content.pop("format")
         columns = [Column(**column) for column in content.pop("columns")]
-        return Recipe(columns=columns, **content)
-    except (KeyError, TypeError) as error:
+        recipe = Recipe(columns=columns, **content)
+        sound = _is_sound(recipe)
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
         raise ArgumentError(
             f"'{path}' holds no model of a table; it should be a file of 'bpgpu train'"
-        ) from error
+        )
+    return recipe
+
+
+def _is_sound(recipe: Any) -> bool:
+    """Whether all parts are of their types; files are written by others too."""
+    parts = (recipe, *recipe.columns)
+    return (
+        isinstance(recipe.target, str)
+        and _are_words(recipe.classes)
+        and all(isinstance(c.name, str) and _are_words(c.words) for c in recipe.columns)
+        and all(isinstance(units, int) and units > 0 for units in recipe.hidden)
+        and all(isinstance(n, float | int) and n == n for p in parts for n in (p.mean, p.scale))
+    )
+
+
+def _are_words(x: Any) -> bool:
+    return x is None or (isinstance(x, list) and all(isinstance(word, str) for word in x))
 
 
 # ---- reading
