@@ -182,7 +182,7 @@ def test_a_dropout_behind_an_activation_is_one_kernel_with_it(cupy: Any, name: s
     """In a Sequential, too: the same numbers, one launch less on each way, and the same next key."""
     x = cupy.asarray(np.random.default_rng(0).normal(size=(6, 16)).astype("f4"))
     found = []
-    for one_by_one in (False, True):
+    for one_by_one in (True, False, True):  # what is made once is made in the first
         model = model_of(cupy, AFTER[name])
         if one_by_one:  # someone looks at what the layer gives
             model[1].__dict__["forward"] = model[1].forward
@@ -191,7 +191,7 @@ def test_a_dropout_behind_an_activation_is_one_kernel_with_it(cupy: Any, name: s
         y, grads = bp.value_and_grad(lambda m: bp.functional.mse_loss(m(x), x[:, :4]))(model)
         launches = state.launches - before if state else 0
         found.append((y, grads, model[2].key.get(), launches))
-    (y, grads, key, launches), (wanted, expected, key_after, more) = found
+    (y, grads, key, launches), (wanted, expected, key_after, more) = found[1:]
     np.testing.assert_allclose(y.get(), wanted.get(), rtol=1e-6)
     np.testing.assert_array_equal(key, key_after)
     for path, g in expected.items():

@@ -12,6 +12,9 @@ from bpgpu.nn.dropout import Dropout, at_once
 from bpgpu.nn.module import Module
 from bpgpu.nn.rectifier import ReLU
 
+_DROPOUT = frozenset({Dropout})
+"""As a set, since all containers ask for it at each call."""
+
 
 def _with_dropout(layers: list[Module], x: Any) -> Any:
     """One layer after another, but an activation and the dropout after it at once where there is a kernel for both."""
@@ -52,7 +55,7 @@ class Sequential(Module):
 
     def forward(self, input: Any) -> Any:
         layers = list(self)
-        if Dropout in map(type, layers):
+        if not _DROPOUT.isdisjoint(map(type, layers)):
             return _with_dropout(layers, input)
         for module in layers:
             input = module(input)
