@@ -116,7 +116,7 @@ def with_sklearn(w: Workload, mode: str) -> tuple[Step, Step]:
     classes = np.arange(w.sizes[-1])
 
     def step() -> Any:
-        model.partial_fit(x, y, classes)
+        model.partial_fit(x, y, classes=classes)
         return model.loss_
 
     return step, lambda: model.predict_proba(x)
