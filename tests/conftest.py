@@ -72,6 +72,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("CuPy is installed, but there is no CUDA device")
 
 
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CuPy on NumPy with the kernels compiled for the CPU; and CuPy itself, where there is a GPU."""
+    if request.param == "gpu":
+        yield importlib.import_module("cupy")
+    else:
+        import cuda_on_cpu
+
+        yield from cuda_on_cpu.installed(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def _numpy_takes_arrays_of_the_gpu(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -23,7 +23,8 @@ def cnn(nn: Any, functional: Any) -> Any:
     )
 
 
-def resnet(nn: Any, functional: Any) -> Any:
+def residual(nn: Any, functional: Any) -> Any:
+    """The class of a block with two convolutions and a way around them: `Block(inputs, outputs, stride)`."""
     relu = functional.relu
 
     class Block(nn.Module):  # type: ignore[misc,name-defined]
@@ -42,12 +43,18 @@ def resnet(nn: Any, functional: Any) -> Any:
             y = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
             return relu(y + (x if self.down is None else self.down(x)))
 
+    return Block
+
+
+def resnet(nn: Any, functional: Any) -> Any:
+    relu, block = functional.relu, residual(nn, functional)
+
     class ResNet(nn.Module):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
             self.bn = nn.BatchNorm2d(16)
-            self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
+            self.blocks = nn.Sequential(block(16, 16, 1), block(16, 32, 2), block(32, 64, 2))
             self.pool, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
             self.head = nn.Linear(64, 10)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +11,6 @@ import bpgpu as bp
 import cuda_on_cpu
 from bpgpu import kernels, random
 from bpgpu.random import threefry
-
-
-@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy on NumPy with the kernels compiled for the CPU; and CuPy itself, where there is a GPU."""
-    if request.param == "gpu":
-        yield importlib.import_module("cupy")
-    else:
-        yield from cuda_on_cpu.installed(monkeypatch)
 
 
 @pytest.mark.parametrize("draw", ["bits", "uniform", "normal", "float64", "randint"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,15 +37,6 @@ ELSEWHERE = {
 
 BOUND = {"float16": 4e-3, "float32": 2e-5, "float64": 1e-12}
 """The largest difference, by the largest number of the result."""
-
-
-@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy on NumPy with the kernels compiled for the CPU; and CuPy itself, where there is a GPU."""
-    if request.param == "gpu":
-        yield importlib.import_module("cupy")
-    else:
-        yield from cuda_on_cpu.installed(monkeypatch)
 
 
 def cases() -> list[Any]:

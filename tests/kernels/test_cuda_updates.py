@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,6 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("SGD", {"momentum": 0.9, "dampening": 0.3}),
     "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True, "maximize": True}),
 }
-
-
-@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy on NumPy with the kernels compiled for the CPU; and CuPy itself, where there is a GPU."""
-    if request.param == "gpu":
-        yield importlib.import_module("cupy")
-    else:
-        yield from cuda_on_cpu.installed(monkeypatch)
 
 
 def launches(cupy: Any, f: Callable[[], Any]) -> int:

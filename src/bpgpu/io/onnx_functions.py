@@ -26,13 +26,7 @@ def with_constants(function: Any, constant: Constant) -> Any:
 
 def constants_in(value: Any, constant: Constant) -> Any:
     """An array, or a list, tuple or dict of them, as constants; anything else as it is."""
-    if trees.is_array(value):
-        return constant(value)
-    if type(value) in (list, tuple):
-        return type(value)(constants_in(v, constant) for v in value)
-    if type(value) is dict:
-        return {k: constants_in(v, constant) for k, v in value.items()}
-    return value
+    return _each(value, lambda v: constant(v) if trees.is_array(v) else v)
 
 
 def module_with_constants(module: Any, constant: Constant) -> Any:
@@ -47,13 +41,16 @@ def module_with_constants(module: Any, constant: Constant) -> Any:
 
 def each_module(argument: Any, f: Callable[[Any], Any]) -> Any:
     """An argument with `f(module)` in the place of the Modules in it."""
-    if _is_module(argument):
-        return f(argument)
-    if type(argument) in (list, tuple):
-        return type(argument)(each_module(v, f) for v in argument)
-    if type(argument) is dict:
-        return {k: each_module(v, f) for k, v in argument.items()}
-    return argument
+    return _each(argument, lambda v: f(v) if _is_module(v) else v)
+
+
+def _each(value: Any, f: Callable[[Any], Any]) -> Any:
+    """`f` of all that lists, tuples and dicts hold, however deep; other classes are left to `f`."""
+    if type(value) in (list, tuple):
+        return type(value)(_each(v, f) for v in value)
+    if type(value) is dict:
+        return {k: _each(v, f) for k, v in value.items()}
+    return f(value)
 
 
 def bare(module: Any) -> Any:
